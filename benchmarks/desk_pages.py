@@ -34,7 +34,7 @@ from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import work_off
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.transports.relay import Relay
-from pointsman_desk.process import APPROVE, SORT
+from pointsman_desk.steps import APPROVE, SORT
 from pointsman_desk.web import desk_pages
 from pointsman_desk.wiring import Desk, open_desk
 

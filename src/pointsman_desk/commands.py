@@ -1,19 +1,15 @@
-"""The commands that change something at the desk, as values: a command is carried out by the program that has the cases open."""
+"""The commands that change something at the desk, as values: the program that has the cases open carries them out, see `carrying_out`."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from pointsman import CaseRow, decided_since, format_count
-from pointsman_desk import desk as at_desk
-from pointsman_desk import sorting
-from pointsman_desk.wiring import Desk, Needs
+SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
-HANDED_OVER = "handed-over"  # the folder through which commands hand mails to the running desk
-HOST, PORT = "127.0.0.1", 8480  # where the running desk listens
+Needs = Literal["everything", "sending", "nothing"]
+"""What a command needs: "everything" to process mails, the transport for "sending", or "nothing" to decide."""
 
 
 class Done(BaseModel):
@@ -36,10 +32,6 @@ class Command(BaseModel):
 
     by: str
 
-    @abstractmethod
-    async def carry_out(self, desk: Desk) -> Done:
-        """Do it. Raises DeskError and what the engine raises."""
-
     def about(self) -> dict[str, Any]:
         """Return what the audit log says about it: no text of a reply."""
         return {"operation": self.name, "said": self.said, **self.model_dump(mode="json", include={"case", "cases", "why"})}
@@ -55,18 +47,6 @@ class OnCase(Command):
     case: int
     after: str | None = None
 
-    async def carry_out(self, desk: Desk) -> Done:
-        """Decide, or find out that it was decided. Raises DeskError and what the engine raises."""
-        if self.after is not None and await decided_since(desk.engine.reader, self.case, self.by, self.after):
-            rows = await at_desk.resting(desk, self.case)
-        else:
-            rows = [await self.decide(desk)]
-        return Done(cases=tuple(row.id for row in rows))
-
-    @abstractmethod
-    async def decide(self, desk: Desk) -> CaseRow:
-        """Decide on the case. Raises DeskError and what the engine raises."""
-
 
 class Approve(OnCase):
     """Send the draft that was seen."""
@@ -77,10 +57,6 @@ class Approve(OnCase):
     seen: str | None
     despite_violations: bool = False
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.approve`."""
-        return await at_desk.approve(desk, self.case, by=self.by, seen=self.seen, despite_violations=self.despite_violations)
-
 
 class Readdress(OnCase):
     """Change the recipients of the reply."""
@@ -90,10 +66,6 @@ class Readdress(OnCase):
     seen: str | None
     to: str | None = None
     copies: bool | None = None
-
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.readdress`."""
-        return await at_desk.readdress(desk, self.case, by=self.by, seen=self.seen, to=self.to, copies=self.copies)
 
 
 class Edit(OnCase):
@@ -108,12 +80,6 @@ class Edit(OnCase):
     to: str | None = None
     copies: bool | None = None
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.edit`."""
-        return await at_desk.edit(
-            desk, self.case, by=self.by, body=self.body, seen=self.seen, send=self.send, to=self.to, copies=self.copies
-        )
-
 
 class Redraft(OnCase):
     """Ask for a new draft, and say what to change."""
@@ -124,10 +90,6 @@ class Redraft(OnCase):
     instruction: str
     seen: str | None
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.redraft`."""
-        return await at_desk.redraft(desk, self.case, by=self.by, instruction=self.instruction, seen=self.seen)
-
 
 class Reject(OnCase):
     """Close the case without a reply."""
@@ -136,10 +98,6 @@ class Reject(OnCase):
     said = "closed {case} without a reply"
     seen: str | None
     why: str = ""
-
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.reject`."""
-        return await at_desk.reject(desk, self.case, by=self.by, why=self.why, seen=self.seen)
 
 
 class Assign(OnCase):
@@ -154,10 +112,6 @@ class Assign(OnCase):
         """Return what the audit log says about it: as for the form of a page, whom it is assigned to, too."""
         return {**super().about(), "to": self.to.strip() or "nobody", "why": self.note.strip()}
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.assign`."""
-        return await at_desk.assign(desk, self.case, to=self.to, by=self.by, note=self.note)
-
 
 class Close(OnCase):
     """Close a case that waits for the customer or is probably automatic."""
@@ -165,20 +119,12 @@ class Close(OnCase):
     name = "close"
     said = "closed {case}"
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.close`."""
-        return await at_desk.close(desk, self.case, by=self.by)
-
 
 class Accept(OnCase):
     """Treat a probably automatic mail as a customer's."""
 
     name = "accept"
     said = "took the mail of {case} as a customer's"
-
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `sorting.accept`."""
-        return await sorting.accept(desk, self.case, by=self.by)
 
 
 class Redrive(OnCase):
@@ -190,10 +136,6 @@ class Redrive(OnCase):
     needs = "sending"
     why: str
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.redrive`."""
-        return await at_desk.redrive(desk, self.case, by=self.by, why=self.why)
-
 
 class Cancel(OnCase):
     """Cancel a case in any status."""
@@ -202,10 +144,6 @@ class Cancel(OnCase):
     said = "cancelled {case}"
     operates = True
     why: str
-
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.cancel`."""
-        return await at_desk.cancel(desk, self.case, by=self.by, why=self.why)
 
 
 class Resolve(OnCase):
@@ -217,10 +155,6 @@ class Resolve(OnCase):
     needs = "sending"
     arrived: bool
 
-    async def decide(self, desk: Desk) -> CaseRow:
-        """See `desk.resolve`."""
-        return await at_desk.resolve(desk, self.case, by=self.by, arrived=self.arrived)
-
 
 class Reopen(Command):
     """Put the mails of an ended case before a person again. A second time changes nothing."""
@@ -229,10 +163,6 @@ class Reopen(Command):
     said = "reopened {case}"
     case: int
     why: str = ""
-
-    async def carry_out(self, desk: Desk) -> Done:
-        """See `sorting.reopen`."""
-        return Done(cases=((await sorting.reopen(desk, self.case, by=self.by, why=self.why)).id,))
 
 
 class RedriveAll(Command):
@@ -244,10 +174,6 @@ class RedriveAll(Command):
     needs = "sending"
     why: str
 
-    async def carry_out(self, desk: Desk) -> Done:
-        """See `desk.redrive_all`."""
-        return Done(cases=tuple(row.id for row in await at_desk.redrive_all(desk, by=self.by, why=self.why)))
-
 
 class CloseAll(Command):
     """Close these cases as automatic. A second time changes nothing."""
@@ -256,38 +182,8 @@ class CloseAll(Command):
     said = "closed {case} as automatic"
     cases: tuple[int, ...]
 
-    async def carry_out(self, desk: Desk) -> Done:
-        """See `sorting.close_all`."""
-        return Done(cases=tuple(row.id for row in await sorting.close_all(desk, self.cases, by=self.by)))
-
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
     for command in (Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
 })  # fmt: skip
-
-
-class Mail(BaseModel):
-    """A mail for the running desk: its file in the folder `HANDED_OVER` of the desk's home, and what it is called in messages."""
-
-    file: str = Field(pattern="^[0-9a-f]{64}$")
-    name: str
-
-
-class Taken(BaseModel):
-    """What a run of the desk did; see `desk.Run`."""
-
-    started: list[int]
-    joined: list[int]
-    known: int
-    problems: list[str]
-
-    def as_run(self) -> at_desk.Run:
-        """Return it as a run."""
-        return at_desk.Run(self.started, self.joined, self.known, self.problems)
-
-
-def taken_in(run: at_desk.Run) -> dict[str, Any]:
-    """Return what the audit log says about mails that were taken in."""
-    counts = f"{format_count(len(run.started), 'new case')}, {format_count(len(run.joined), 'answer')}"
-    return {"operation": "take in mails", "said": f"took mails in ({counts})", "started": len(run.started), "joined": len(run.joined)}

@@ -22,7 +22,8 @@ from pointsman_desk.case import (
     proposed,
     sent_of,
 )
-from pointsman_desk.errors import DeskError, MailboxMissing
+from pointsman_desk.commands import SEEN_MIN
+from pointsman_desk.errors import DeskError, DraftChanged, MailboxMissing
 from pointsman_desk.intake import side_by_side
 from pointsman_desk.mail.automatic import plain
 from pointsman_desk.mail.compose import is_address
@@ -30,16 +31,14 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import Taken, ingest
-from pointsman_desk.process import COUNTERSIGN, FOLLOW_UP, SORT
-from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
+from pointsman_desk.standing import CASES_MAX, SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
+from pointsman_desk.steps import COUNTERSIGN, FOLLOW_UP, SORT
 from pointsman_desk.wiring import Desk
 
 TURN_MAX = 64  # mails that one source takes in before another one gets its turn
 HORIZON_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
 SOON_SECONDS = 0.5  # a person waits this long to see what came of a decision while the desk goes on anyway
-CASES_MAX = 1_000_000  # more than a desk answers in its life
 REDRAFTS_MAX = 3  # of a reply: whoever has asked so often is faster by hand, and each draft is paid for
-SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
 
 @dataclass(slots=True)
@@ -62,14 +61,6 @@ class Run:
             self.joined.append(taken.case)
         else:
             self.known += 1
-
-
-class DraftChanged(DeskError):
-    """The draft changed since it was shown. `pending` is the new draft, if it is at hand."""
-
-    def __init__(self, message: str, pending: Pending | None = None) -> None:
-        super().__init__(message)
-        self.pending = pending
 
 
 class NotSendable(DeskError):
@@ -352,7 +343,7 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
         raise DeskError(f"--seen {seen!r} is not the digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
     if seen is not None and not pending.digest.startswith(seen):
-        raise DraftChanged(f"the draft of case {case} changed since you saw it ({seen}); nothing was sent.", pending)
+        raise DraftChanged(f"the draft of case {case} changed since you saw it ({seen}); nothing was sent.")
     return pending
 
 
@@ -418,8 +409,8 @@ async def readdress(desk: Desk, case: int, *, by: str, seen: str | None, to: str
 async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
-    except Stale as stale:
-        raise DraftChanged(f"the draft of case {pending.case} changed while you decided; nothing was sent.", stale.current) from None
+    except Stale:
+        raise DraftChanged(f"the draft of case {pending.case} changed while you decided; nothing was sent.") from None
     return await _moved(desk, pending.case)
 
 

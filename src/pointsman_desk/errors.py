@@ -70,6 +70,10 @@ class SecretMissing(DeskError):
     """A password or token is not where the configuration says."""
 
 
+class DraftChanged(DeskError):
+    """The draft changed since it was shown."""
+
+
 def message_of(error: Exception) -> str:
     """Return the message of an error, with the desk's commands where the library names its own."""
     if isinstance(error, UnknownCase):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pointsman import PointsmanError, open_reader
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import DeskError, PolicyInvalid, message_of
+from pointsman_desk.folder import is_new
 from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.claim import refuse_another
@@ -17,7 +18,7 @@ from pointsman_desk.mail.threads import Threads
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
-from pointsman_desk.wiring import check, identity_of, is_new, models_of, recognise, source_of
+from pointsman_desk.wiring import check, identity_of, models_of, recognise, source_of
 
 FREE_MIN = 50_000_000  # bytes: the largest mail, its copy in the write-ahead log, and a reply
 

@@ -36,9 +36,21 @@ from pointsman import (
     remind,
     when,
 )
-from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Intent, Report, Risk, Sorting
+from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Intent, Report, Sorting
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
+from pointsman_desk.steps import (
+    APPROVE,
+    COUNTERSIGN,
+    FOLLOW_UP,
+    FOR_A_PERSON,
+    MAY_ANSWER,
+    PROBABLY_AUTOMATIC,
+    RETURNED,
+    SECOND,
+    SEND_SECONDS,
+    SORT,
+)
 
 # A restarted shop is back in seconds, a repaired one within this hour and a quarter.
 PATIENT = Retry(attempts_max=20, first_seconds=0.5, factor=3.0, max_seconds=300.0)
@@ -49,36 +61,7 @@ PARSE_SECONDS = 60.0  # far more than the slowest mail that was measured
 FETCH_SECONDS = 10.0  # a support desk can wait this long for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the desk asks the next model
-APPROVE = "approve"
-COUNTERSIGN = "countersign"
-FOLLOW_UP = "follow_up"
-SORT = "sort"
-PROBABLY_AUTOMATIC = "it is probably automatic"
-SECOND = "a second person must approve it"
-MAY_ANSWER = "the customer may answer"
-RETURNED = "a reply bounced; write to the customer in another way, then close the case"
-SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` takes another value for slower transports
 
-FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
-    ("the reply has no valid recipient", lambda c: c.addressing is not None and c.addressing.problem),
-    ("a person reopened it", lambda c: c.is_reopened),
-    ("a machine may have sent it", lambda c: c.perhaps_automatic),
-    ("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
-    ("the risk is not low", lambda c: c.risk is not Risk.LOW),
-    ("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
-    ("the policy requires a person for this question", lambda c: not c.is_allowed),
-    ("it asks more than one question", lambda c: c.asks_several),
-    ("the draft is not a reviewed template", lambda c: not c.is_template),
-    ("it promises work that a person must do", lambda c: c.has_promise),
-    ("the sender is not proved to be a customer", lambda c: not c.is_known),
-    ("a person asked for this draft", lambda c: c.is_redrafted),
-    ("a person is editing it", lambda c: c.approval is not None),
-    ("some lines may not be the customer's own", lambda c: c.is_doubtful),
-    ("it came before the cases were lost, and may have been answered", lambda c: c.mails[-1].before),
-    ("another mail has the same Message-ID", lambda c: any("message-id-reused" in mail.notes for mail in c.mails)),
-    ("the reply goes to someone other than the sender", lambda c: c.goes_elsewhere),
-    ("its sender writes too many mails", lambda c: c.is_flooded),
-)
 """Why a person must see a reply: the first reason that holds. The limit of automatic replies is checked after these."""
 
 

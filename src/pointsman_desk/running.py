@@ -15,9 +15,11 @@ from starlette.responses import Response
 from pointsman import Busy, EngineStopped, StoreError, server
 from pointsman.server import Scope, acting, permit, problem, tell_audit
 from pointsman_desk import desk as at_desk
-from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken, taken_in
+from pointsman_desk.carrying_out import carry_out
+from pointsman_desk.commands import COMMANDS, Done
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError, FileUnusable, message_of
+from pointsman_desk.errors import DeskError, DraftChanged, FileUnusable, message_of
+from pointsman_desk.handing_over import HANDED_OVER, Mail, Taken, taken_in
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.maildir import read_file
@@ -42,7 +44,7 @@ async def command(name: str, request: Request, values: Annotated[dict[str, Any],
     await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
     asked = kind.model_validate({**values, "by": acting(request, values.get("by"))})
     tell_audit(request, asked.about())
-    return await asked.carry_out(request.app.state.desk)
+    return await carry_out(request.app.state.desk, asked)
 
 
 @router.post("/mails")
@@ -72,7 +74,7 @@ def _taken(run: at_desk.Run) -> Taken:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    status = PRECONDITION_FAILED if isinstance(error, at_desk.DraftChanged) else CONFLICT
+    status = PRECONDITION_FAILED if isinstance(error, DraftChanged) else CONFLICT
     return problem(status, "Refused by the desk", _detail(request, error))
 
 

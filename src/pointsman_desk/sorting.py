@@ -2,22 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 
-from pointsman import CaseRow, NotWaiting, Reader, Stale, Status
+from pointsman import CaseRow, NotWaiting, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
-from pointsman_desk.desk import CASES_MAX, resting
+from pointsman_desk.desk import resting
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.threads import Kind, Place
-from pointsman_desk.process import SORT
 from pointsman_desk.standing import reasons
+from pointsman_desk.steps import SORT
 from pointsman_desk.wiring import Desk
 
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
 _RISKS = tuple(Risk)  # lowest first
-
-
-async def probably_automatic(reader: Reader) -> list[CaseRow]:
-    """Return the cases in which a person must say whether a machine sent the mails."""
-    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
 
 
 async def close_all(desk: Desk, cases: Iterable[int], *, by: str, seen: Mapping[int, str] | None = None) -> list[CaseRow]:

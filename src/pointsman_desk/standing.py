@@ -11,15 +11,17 @@ from pointsman import CaseRow, EffectRow, Reader, Status, has_engine
 from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
-from pointsman_desk.mail import apart
 from pointsman_desk.mail.forms import form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.threads import Threads
+from pointsman_desk.steps import SORT
 
 SEND = "send"
 """The name of the effect that sends a reply."""
 
 EVENTS_MAX = 10_000  # of one case: more than its steps can produce
+
+CASES_MAX = 1_000_000  # more than a desk answers in its life
 
 INTERRUPTED = "sending was interrupted; the next `pointsman-desk run` settles it"
 """Why a case does not continue whose desk ended while it sent the reply."""
@@ -117,9 +119,11 @@ class Beside(NamedTuple):
 
 async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
     """Read what belongs to a case outside its state."""
-    waiting = []
+    waiting: list[Mail] = []
     for message in await reader.messages(row.id):
         if message.name == "mails":
+            from pointsman_desk.mail import apart  # noqa: PLC0415 - it imports the parser of mails, and hardly a case needs it
+
             raw = await reader.blob(Incoming.model_validate_json(message.body).raw)
             waiting += [] if raw is None else [await apart.read(raw, config.authserv or "", config.address)]
     unknown, later = "", []
@@ -208,3 +212,8 @@ _SENDING: dict[tuple[Status, str | None], str] = {
     (Status.READY, "not sent"): "the reply could not be sent yet and will be retried",
     (Status.RUNNING, "being sent"): "the reply is being sent",
 }
+
+
+async def probably_automatic(reader: Reader) -> list[CaseRow]:
+    """Return the cases in which a person must say whether a machine sent the mails."""
+    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]

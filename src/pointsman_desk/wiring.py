@@ -4,13 +4,13 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, product
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -25,7 +25,6 @@ from pointsman import (
     ModelResponse,
     NotSent,
     Process,
-    Reader,
     Reconcile,
     Safety,
     Started,
@@ -34,8 +33,10 @@ from pointsman import (
 )
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
+from pointsman_desk.commands import Needs
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
-from pointsman_desk.errors import ConfigInvalid, FileUnusable, NoCases
+from pointsman_desk.errors import ConfigInvalid, FileUnusable
+from pointsman_desk.folder import grace_of, look_for_cases, send_seconds, was_here
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.sent_replies import SentReplies, cases_lost, missing_from
@@ -55,15 +56,11 @@ from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.bounds import Bounds
 from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
-from pointsman_desk.process import SEND_SECONDS, FollowUp, Lead, support_mail
+from pointsman_desk.process import FollowUp, Lead, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 
-Needs = Literal["everything", "sending", "nothing"]
-"""What a command needs: "everything" to process mails, the transport for "sending", or "nothing" to decide."""
-
-SEND_MARGIN_SECONDS = 15.0  # longer than the transport's own timeout, so that the phase of a failure is known
 ASKED_AT_ONCE = 8  # the smallest account of a hosted model takes as many; the other calls wait for a permit
 
 T = TypeVar("T", bound=BaseModel)
@@ -101,7 +98,7 @@ def prepare(config: DeskConfig) -> None:
     """
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it contains what customers wrote
-        begins = not _was_here(config)  # later, a missing file was the shop's own, so the sample must not replace it
+        begins = not was_here(config)  # later, a missing file was the shop's own, so the sample must not replace it
         if begins and config.policy is None and not config.policy_file.exists():
             _copy_whole(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
@@ -120,27 +117,6 @@ def _copy_whole(source: Path, target: Path) -> None:
         written.unlink(missing_ok=True)
 
 
-def is_new(config: DeskConfig) -> bool:
-    """Return whether the desk has never run in this folder."""
-    return not config.database.exists() and not _was_here(config)
-
-
-def reader_of(config: DeskConfig) -> AbstractContextManager[Reader]:
-    """Open the cases for reading. Raises NoCases, CasesLost, StoreError."""
-    _look_for_cases(config)
-    return open_reader(config.database)
-
-
-def _look_for_cases(config: DeskConfig) -> None:
-    if is_new(config):
-        raise NoCases(
-            f"there are no cases in {config.home} yet; take in the mailbox first: pointsman-desk run. For another desk, name its "
-            "configuration with --config."
-        )
-    if not config.database.is_file():
-        raise cases_lost("it is missing", config.database)
-
-
 def check(config: DeskConfig, needs: Needs = "everything") -> None:
     """Raise ConfigInvalid, PolicyInvalid or ShopUnavailable if something that the work needs is missing."""
     if needs == "nothing":
@@ -157,7 +133,7 @@ def check(config: DeskConfig, needs: Needs = "everything") -> None:
 
 async def _recognised(config: DeskConfig, chance: Random) -> SentReplies:
     """Open the record of sent replies after checking that the cases match it. Raises CasesLost, and what `SentReplies` raises."""
-    if not _holds_something(config.sent_file) and _was_here(config):
+    if not _holds_something(config.sent_file) and was_here(config):
         raise cases_lost(f"{config.sent_file}, the record of sent replies, is missing or empty", config.database)
     sent_replies = SentReplies(config.sent_file, chance)
     try:
@@ -190,17 +166,12 @@ def identity_of(config: DeskConfig) -> str | None:
 
 def recognise(config: DeskConfig) -> None:
     """Raise CasesLost if the cases are not the ones that this desk has used. Does nothing for a new desk."""
-    if config.sent_file.exists() or _was_here(config):
+    if config.sent_file.exists() or was_here(config):
         asyncio.run(_recognised(config, SystemRandom())).close()
 
 
 def _holds_something(file: Path) -> bool:
     return file.exists() and file.stat().st_size > 0  # SQLite treats an emptied file as a new one
-
-
-def _was_here(config: DeskConfig) -> bool:
-    """Whether the desk has run in this folder: its secret is created after the record of sent replies."""
-    return config.secret_file.exists() or any((config.outbox / "new").glob("*"))
 
 
 def after_restore(config: DeskConfig) -> None:
@@ -277,7 +248,7 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     send_limit = Limit("sending", concurrency=max(1, config.concurrency // 2)) if config.smtp or config.resend else None
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
-        send_seconds=_send_seconds(config), send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
+        send_seconds=send_seconds(config), send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
         lead=_lead(config),
     )  # fmt: skip
 
@@ -285,16 +256,6 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
 def _lead(config: DeskConfig) -> Lead | None:
     terms = config.approval
     return None if terms.lead is None else Lead(terms.lead, timedelta(hours=terms.lead_hours))
-
-
-def grace_of(config: DeskConfig) -> float:
-    """Return for how many seconds a stopping desk waits for running steps, so that a reply being sent does not end in doubt."""
-    return _send_seconds(config)
-
-
-def _send_seconds(config: DeskConfig) -> float:
-    way_out = config.smtp or config.resend
-    return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS
 
 
 def _follow_up(config: DeskConfig) -> FollowUp | None:
@@ -381,7 +342,7 @@ async def open_desk(
     CasesLost if there is nothing to decide, before any mail is taken in.
     """
     if needs != "everything":
-        _look_for_cases(config)
+        look_for_cases(config)
     prepare(config)
     check(config, needs)
     configured, its_safety = transport_of(config)

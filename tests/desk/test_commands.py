@@ -14,8 +14,8 @@ from pointsman.server.accounts import Accounts, accounts_file
 from pointsman.server.audit import sentence
 from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.testing.clock import ManualClock
+from pointsman_desk import carrying_out, running
 from pointsman_desk import desk as at_desk
-from pointsman_desk import running
 from pointsman_desk.cli import session
 from pointsman_desk.cli.session import carry_out
 from pointsman_desk.commands import Approve, Assign, Cancel, Command, Edit, Redrive, Reopen
@@ -45,12 +45,12 @@ def test_an_approval_whose_answer_was_lost_counts_once_and_for_its_own_person_on
             await worked_off(desk)
             after = await last_event(desk.engine.reader, 1)
             seen = (await desk.engine.pending(1)).digest
-            first = await Approve(case=1, by="anna", seen=seen).carry_out(desk)
-            again = await Approve(case=1, by="anna", seen=seen, after=after).carry_out(desk)
+            first = await carrying_out.carry_out(desk, Approve(case=1, by="anna", seen=seen))
+            again = await carrying_out.carry_out(desk, Approve(case=1, by="anna", seen=seen, after=after))
             others = []
             for command in (Approve(case=1, by="bert", seen=seen, after=after), Approve(case=1, by="anna", seen=seen)):
                 with pytest.raises(Exception, match="not waiting for an answer") as refused:
-                    await command.carry_out(desk)
+                    await carrying_out.carry_out(desk, command)
                 others.append(refused.value)
             return first, again, len(list((config.outbox / "new").iterdir())), (await desk.engine.case(1)).status
 
@@ -68,7 +68,7 @@ def test_an_edit_that_was_not_taken_is_carried_out_when_it_comes_again(config: D
             lost = Edit(case=1, by="anna", body="Another text.", seen=None, after=after)
             texts = []
             for _ in range(2):
-                await lost.carry_out(desk)
+                await carrying_out.carry_out(desk, lost)
                 texts.append((await desk.engine.pending(1)).shown["reply"].body)
             events = await desk.engine.reader.events(case=1, after=after)
             return texts, [event.kind for event in events].count("resumed")
@@ -84,7 +84,7 @@ def test_a_redrive_is_refused_truthfully(config: DeskConfig) -> None:
         async with open_desk(config, models=()) as desk:
             await worked_off(desk)
             with pytest.raises(Exception, match="is not parked"):
-                await Redrive(case=1, by="anna", why="a test", after="").carry_out(desk)
+                await carrying_out.carry_out(desk, Redrive(case=1, by="anna", why="a test", after=""))
 
     asyncio.run(body())
 

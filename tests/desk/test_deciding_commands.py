@@ -15,8 +15,8 @@ from pointsman import AtMostOnce, CaseRow, Rejected, Status
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Receipt
-from pointsman_desk.cli.lists import print_run
 from pointsman_desk.cli.main import app
+from pointsman_desk.cli.reports import print_run
 from pointsman_desk.cli.taking import _Told
 from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import SAMPLE, DeskConfig, load_config

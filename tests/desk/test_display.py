@@ -9,13 +9,14 @@ import pytest
 from pointsman import CaseRow, History, Status, format_time
 from pointsman.kernel.rows import EventRow, FieldRow
 from pointsman_desk.case import Intent
-from pointsman_desk.cli.lists import print_cases, print_run
+from pointsman_desk.cli.lists import print_cases
 from pointsman_desk.cli.one_case import print_case
+from pointsman_desk.cli.reports import print_run
 from pointsman_desk.cli.terminal import complain, console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run
 from pointsman_desk.mail.lookalikes import both_forms
-from pointsman_desk.process import MAY_ANSWER, PROBABLY_AUTOMATIC
+from pointsman_desk.steps import MAY_ANSWER, PROBABLY_AUTOMATIC
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"
 

@@ -13,7 +13,7 @@ from pointsman_desk.case import Case, Order
 from pointsman_desk.cli.one_case import _print_head
 from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import DeskConfig, FormConfig
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, DraftChanged
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.standing import Beside, beside
@@ -82,7 +82,7 @@ def test_a_reply_to_the_desk_itself_is_refused_until_a_person_names_the_customer
                 await at_desk.readdress(desk, 1, by="anna", seen=None, to=wrong, copies=None)
         before = await desk.engine.pending(1)
         waits = await at_desk.readdress(desk, 1, by="anna", seen=None, to=JOHN, copies=None)
-        with pytest.raises(at_desk.DraftChanged):
+        with pytest.raises(DraftChanged):
             await at_desk.approve(desk, 1, by="anna", seen=before.digest)
         return waits.status, await at_desk.approve(desk, 1, by="anna", seen=(await desk.engine.pending(1)).digest)
 

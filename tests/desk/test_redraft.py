@@ -11,11 +11,12 @@ from desk.web.desks import client_of, desk_with, letter, post, take_in
 from pointsman import NotWaiting, Status
 from pointsman.models import Message, Scripted, Task
 from pointsman_desk import desk as at_desk
+from pointsman_desk.carrying_out import carry_out
 from pointsman_desk.case import Case, Language, Mail
 from pointsman_desk.commands import Redraft
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, DraftChanged
 from pointsman_desk.models.replies import write_reply
-from pointsman_desk.process import APPROVE, COUNTERSIGN
+from pointsman_desk.steps import APPROVE, COUNTERSIGN
 from pointsman_desk.wiring import Desk
 
 REFUND = "My order hasn't arrived and I need it for Monday. Can you refund shipping?"
@@ -70,7 +71,7 @@ def test_a_new_draft_follows_the_instruction_keeps_the_recipient_and_is_sent_onc
             assert pending.shown["addressing"].to == "office@mail.example"
             assert (await desk.engine.state(1, Case)).approval is None
             assert sent_from(desk) == []
-            with pytest.raises(at_desk.DraftChanged):
+            with pytest.raises(DraftChanged):
                 await at_desk.approve(desk, 1, by="ada", seen=seen)
             await at_desk.approve(desk, 1, by="ada", seen=pending.digest)
             with pytest.raises(NotWaiting):
@@ -114,7 +115,7 @@ def test_a_newer_mail_voids_the_instruction_and_one_for_the_old_draft_is_refused
 
             assert "write to you again" in await draft_of(desk)
             assert not (await desk.engine.state(1, Case)).is_redrafted
-            with pytest.raises(at_desk.DraftChanged):
+            with pytest.raises(DraftChanged):
                 await redraft(desk, "Shorter still.", seen)
             await redraft(desk, "Shorter.")
             assert "write to you again" not in await draft_of(desk)
@@ -249,9 +250,9 @@ def test_the_command_is_carried_out_once(tmp_path: Path) -> None:
         async with desk_with(tmp_path, [letter(REFUND)], {"models": [model]}) as desk:
             after = (await desk.engine.reader.events(case=1))[-1].cursor
             command = Redraft(case=1, by="ada", instruction="Shorter.", seen=None)
-            await command.carry_out(desk)
+            await carry_out(desk, command)
             calls = model.calls
-            await command.model_copy(update={"after": after}).carry_out(desk)
+            await carry_out(desk, command.model_copy(update={"after": after}))
             assert model.calls == calls
             assert Language.ENGLISH is (await desk.engine.state(1, Case)).reply.language  # type: ignore[union-attr]
 

@@ -17,6 +17,7 @@ from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig, LimitsConfig
+from pointsman_desk.errors import DraftChanged
 from pointsman_desk.mail import apart
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import EARLIER_MAX
@@ -109,7 +110,7 @@ def test_an_answer_while_a_draft_waits_voids_the_draft_and_is_answered_with_it(c
             await desk.engine.resume(
                 before.token, before.answer(decision="approve", by="anna", sha256=before.beside["outgoing"].sha256), by="anna"
             )
-        with pytest.raises(at_desk.DraftChanged):
+        with pytest.raises(DraftChanged):
             await at_desk.approve(desk, 1, by="anna", seen=before.digest)
         return before, run, await desk.engine.pending(1), await state(desk, 1), await rows(desk)
 

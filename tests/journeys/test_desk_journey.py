@@ -17,7 +17,7 @@ from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, hist
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, DraftChanged
 from pointsman_desk.process import PATIENT
 from pointsman_desk.wiring import Desk, open_desk
 
@@ -163,7 +163,7 @@ def test_an_approval_of_a_draft_that_was_rewritten_is_refused_and_shows_the_new_
     async def late(desk: Desk) -> Any:
         shown = await desk.engine.pending(1)
         await at_desk.edit(desk, 1, by="bob", body="Dear Maria, we are sorry. It is on its way.", seen=None, send=False)
-        with pytest.raises(at_desk.DraftChanged) as by_digest:
+        with pytest.raises(DraftChanged) as by_digest:
             await at_desk.approve(desk, 1, by="anna", seen=shown.digest[:12])
         with pytest.raises(Stale) as by_token:
             await desk.engine.resume(shown.token, Approval(decision="approve", by="anna"), by="anna")

@@ -10,7 +10,6 @@ import typer
 
 from pointsman import Status, SystemClock
 from pointsman.client import find_running
-from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
 from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
@@ -18,14 +17,28 @@ from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Jso
 from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
 from pointsman_desk.cli.shown import last_shown, remember
 from pointsman_desk.cli.terminal import console, safe
-from pointsman_desk.commands import Approve, Assign, Cancel, Command, Edit, OnCase, Readdress, Redraft, Redrive, RedriveAll, Reject, Resolve
+from pointsman_desk.commands import (
+    SEEN_MIN,
+    Approve,
+    Assign,
+    Cancel,
+    Command,
+    Edit,
+    OnCase,
+    Readdress,
+    Redraft,
+    Redrive,
+    RedriveAll,
+    Reject,
+    Resolve,
+)
 from pointsman_desk.config import DeskConfig, load_config
-from pointsman_desk.errors import DeskError
-from pointsman_desk.process import FOLLOW_UP, SORT
+from pointsman_desk.errors import DeskError, DraftChanged
+from pointsman_desk.folder import reader_of
 from pointsman_desk.standing import reasons
-from pointsman_desk.wiring import reader_of
+from pointsman_desk.steps import FOLLOW_UP, SORT
 
-NOTHING_SEEN = "0" * at_desk.SEEN_MIN  # matches no draft, so a draft that appears meanwhile is not approved
+NOTHING_SEEN = "0" * SEEN_MIN  # matches no draft, so a draft that appears meanwhile is not approved
 
 
 def approve(
@@ -208,7 +221,7 @@ def decide(settings: DeskConfig, command: Command, *, as_json: bool) -> None:
     """Carry out a decision on a case, and print where the case stands."""
     try:
         [case] = carry_out(settings, command).cases
-    except at_desk.DraftChanged as changed:
+    except DraftChanged as changed:
         if not as_json and isinstance(command, OnCase):
             history, _ = or_exit(lambda: asyncio.run(look_at(settings, command.case)))
             print_draft(history)

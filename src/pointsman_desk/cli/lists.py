@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 from itertools import groupby
@@ -10,18 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from pointsman import CaseRow, Reader, Status, format_count, format_duration
-from pointsman_desk.case import BY_HAND, RISKIEST_FIRST
+from pointsman import CaseRow, Reader, Status
+from pointsman_desk.case import RISKIEST_FIRST
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.desk import CASES_MAX, Run
-from pointsman_desk.health import Finding
-from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.mail.sources.account import Account
-from pointsman_desk.mail.sources.bookmark import Bookmark
-from pointsman_desk.mail.survey import Survey
-from pointsman_desk.process import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC, SORT
-from pointsman_desk.standing import INTERRUPTED, SEND, is_interrupted, may_go_on, reasons, returned_to
+from pointsman_desk.standing import CASES_MAX, INTERRUPTED, SEND, is_interrupted, may_go_on, reasons, returned_to
+from pointsman_desk.steps import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC
 
 CASE_WIDTH = 5  # 99,999 cases
 INTENT_WIDTH = 14  # the longest intent
@@ -79,94 +72,6 @@ def is_found(case: dict[str, Any], words: str) -> bool:
     return all(word in text.casefold() for word in words.casefold().split())
 
 
-def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
-    """Return a run of the desk as a JSON object."""
-    started = {*run.started, *run.joined}
-    statuses = Counter("probably automatic" if row.step == SORT else str(row.status) for row in rows if row.id in started)
-    return {"started": run.started, "joined": run.joined, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
-
-
-def print_run(
-    run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str, *, now: float, watched: bool
-) -> None:
-    """Print what a run did, what waits for a person, and the next command; with `watched`, only what is new."""
-    new = len(run.started) + len(run.joined)
-    joined = f" ({len(run.joined)} of them in open cases)" if run.joined else ""
-    console.print(f"The desk ({safe(label)}) read {format_count(new + run.known, 'mail')}: {new} new{joined}, {run.known} known.")
-    if not rows and not run.problems:
-        place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
-        console.print(f"The mailbox {safe(place)} is empty.")
-    if not rows:
-        return
-    print_cases(cases, now=now, limit=SHOWN_MAX)
-    if watched:
-        return
-    counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
-    counted = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
-    console.print(f"\n{format_count(len(rows), 'case')} in total: {counted}.")
-    if config.smtp is None and config.resend is None:
-        console.print(f"Replies are in {safe(config.outbox)}.")
-    first = {_group(case)[0]: case for case in reversed(in_order(cases))}
-    if (waits := first.get(Section.DECIDE)) is not None:
-        # A person must read a refund or a legal notice before its draft is offered.
-        send = "" if BY_HAND.intersection(waits["intents"]) else f" To send its reply: pointsman-desk approve {waits['id']}."
-        console.print(f"To read the first case: pointsman-desk show {waits['id']}.{send}")
-    if (stopped := first.get(Section.STOPPED)) is not None:
-        console.print(f"To see why a case stopped and how to fix it: pointsman-desk show {stopped['id']}.")
-    if Section.UNDER_WAY in first:
-        console.print("The next run continues unfinished cases; `pointsman-desk serve` continues them automatically.")
-
-
-def print_survey(found: Survey) -> None:
-    """Print a survey of mails: how many there are, and one line for each peculiarity."""
-    if not found.mails:
-        console.print("There are no mails to read.")
-        return
-    slowest = f"{found.slowest_seconds:.3f} s for the slowest, {safe(found.slowest)}"
-    console.print(f"{format_count(found.mails, 'mail')}, {found.exceptions} read only in part because of a parser error; {slowest}.")
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    table.add_column(justify="right")
-    for name, count in found.automatic.most_common():
-        table.add_row(str(count), f"automatic: {safe(name)}")
-    for name, count in found.notes.most_common():
-        table.add_row(str(count), safe(name), safe(MEANING.get(name, "")))
-    console.print(table)
-
-
-def mailbox_json(account: Account, bookmark: Bookmark, now: float) -> dict[str, Any]:
-    """Return a mailbox on a mail server as a JSON object. Times are Unix seconds; `lag_seconds` counts from the last check."""
-    lag = None if bookmark.looked_at is None else now - bookmark.looked_at
-    return {"name": account.name, "health": bookmark.health(now, account.poll_seconds), "lag_seconds": lag, **bookmark.model_dump()}
-
-
-HEALTH = {
-    "well": "[green]well[/]",
-    "failing": "[red]failing[/]",
-    "new": "never opened",
-    "late": "[yellow]not checked lately; is the desk running?[/]",
-}
-
-
-def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> None:
-    """Print the health of each mailbox: its error, or when it was checked and how many mails remain."""
-    for account, bookmark in known:
-        health = HEALTH[bookmark.health(now, account.poll_seconds)]
-        console.print(f"[bold]{safe(account.name)}[/] ({safe(bookmark.place)}): {health}")
-        if bookmark.error and bookmark.failing_since is not None:
-            console.print(f"  {safe(bookmark.error)} Failing for {format_duration(now - bookmark.failing_since)}.")
-        if bookmark.looked_at is not None:
-            fetched = "none yet" if bookmark.fetched_at is None else f"{format_duration(now - bookmark.fetched_at)} ago"
-            console.print(f"  checked {format_duration(now - bookmark.looked_at)} ago; last mail {fetched}; {bookmark.behind} remaining")
-        if bookmark.missed:
-            console.print(f"  not delivered by the server yet, retried from time to time: mail {', '.join(map(str, bookmark.missed))}")
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings of the doctor."""
-    for finding in findings:
-        console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or finding.state)}")
-
-
 def _age(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
@@ -212,19 +117,20 @@ def in_order(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the cases in list order: by section, then by reason, most urgent first."""
     gravest: dict[tuple[Section, str], int] = {}
     for case in cases:
-        group = _group(case)
+        group = group_of(case)
         gravest[group] = min(gravest.get(group, len(RISKIEST_FIRST)), _gravity(case))
     sections, reasons_ = [*Section], [why for why, _ in FOR_A_PERSON]
 
     def place(case: dict[str, Any]) -> tuple[int, int, int, str, int]:
-        section, why = _group(case)
+        section, why = group_of(case)
         known = reasons_.index(why) if why in reasons_ else len(reasons_)
         return sections.index(section), gravest[section, why], known, why, _gravity(case) if section is Section.DECIDE else 0
 
     return sorted(cases, key=place)
 
 
-def _group(case: dict[str, Any]) -> tuple[Section, str]:
+def group_of(case: dict[str, Any]) -> tuple[Section, str]:
+    """Return the section of a listed case, and the reason under which it is listed there."""
     section = section_of(case["status"], case["why"], case.get("outcome"))
     return section, _CANCELLED if case["status"] == Status.CANCELLED else case["why"]
 
@@ -244,13 +150,13 @@ def print_cases(
 
     Open groups show the oldest cases first; other groups show the newest. A command that is `closing` them names no command that does.
     """
-    for section, members in groupby(in_order(cases), key=lambda case: _group(case)[0]):
+    for section, members in groupby(in_order(cases), key=lambda case: group_of(case)[0]):
         of_section = [*members]
         console.print(f"\n[bold]{section.title}[/] ({len(of_section)})")
         if section is Section.SORT and not closing:
             console.print("To close all of these: pointsman-desk close --probably-automatic")
         _print_rows([_HEADINGS], now, style="dim")
-        for (_, why), grouped in groupby(of_section, key=_group):
+        for (_, why), grouped in groupby(of_section, key=group_of):
             group = [*grouped]
             if why != section.counted and section is not Section.SORT:
                 console.print(f"[bold]{safe(why)}[/] ({len(group)})")

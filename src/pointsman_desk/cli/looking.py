@@ -1,4 +1,4 @@
-"""The commands that only read: cases, show, explain."""
+"""The commands that only read: cases, show."""
 
 import asyncio
 import json
@@ -6,18 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman import Explanation, History, Status, SystemClock, explain_case, history_of
-from pointsman_desk import desk as at_desk
+from pointsman import History, Status, SystemClock, history_of
 from pointsman_desk.cli.lists import SHOWN_MAX, is_found, listed, print_cases
 from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.options import CASE_MAX, CaseNumber, Config, Json
 from pointsman_desk.cli.replies import beside_json
 from pointsman_desk.cli.session import or_exit
 from pointsman_desk.cli.shown import remember
-from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig, load_config
-from pointsman_desk.standing import Beside, beside
-from pointsman_desk.wiring import process_of, reader_of
+from pointsman_desk.folder import reader_of
+from pointsman_desk.standing import CASES_MAX, Beside, beside
 
 
 def cases(
@@ -37,7 +35,7 @@ def cases(
 
     async def look() -> list[dict[str, Any]]:
         with reader_of(settings) as reader:
-            rows = await reader.cases(status=status, limit=at_desk.CASES_MAX)
+            rows = await reader.cases(status=status, limit=CASES_MAX)
             return [case for case in await listed(reader, rows, settings) if search is None or is_found(case, search)]
 
     found = or_exit(lambda: asyncio.run(look()))
@@ -61,22 +59,6 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
     else:
         print_case(history, found, now=SystemClock().now())
         remember(settings, history)
-
-
-def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
-    """Explain the status of a case, and what would happen next with this configuration."""
-    settings = or_exit(lambda: load_config(config))
-
-    async def look() -> Explanation:
-        with reader_of(settings) as reader:
-            return await explain_case(reader, [process_of(settings)], case)
-
-    explanation = or_exit(lambda: asyncio.run(look()))
-    if as_json:
-        print(json.dumps(explanation.as_json(), ensure_ascii=False, indent=1))
-        return
-    for line in explanation.lines(SystemClock().now()):
-        console.print(safe(line))
 
 
 async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:

@@ -3,14 +3,17 @@
 import gc
 import io
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
-
-gc.disable()  # until everything is imported: to look for garbage among modules takes an eighth of a command's start, and finds none
+from types import MappingProxyType
+from typing import Annotated, Any
 
 try:
     import rich  # noqa: F401 - checked here, so that the message names the fix
     import typer
+    from typer.core import TyperGroup
+    from typer.main import get_command
 except ImportError:
     print(
         "pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.",
@@ -18,14 +21,69 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking  # noqa: E402 - see above
-from pointsman_desk.cli.terminal import flush, unwritable  # noqa: E402
+from pointsman_desk.cli.terminal import flush, unwritable
 
-gc.enable()
+COMMANDS: Mapping[str, str] = MappingProxyType({
+    "run": "taking.run",
+    "serve": "taking.serve",
+    "ingest": "taking.ingest",
+    "mailboxes": "taking.mailboxes",
+    "doctor": "taking.doctor",
+    "cases": "looking.cases",
+    "show": "looking.show",
+    "explain": "explaining.explain",
+    "approve": "deciding.approve",
+    "edit": "deciding.edit",
+    "redraft": "deciding.redraft",
+    "reject": "deciding.reject",
+    "assign": "deciding.assign",
+    "redrive": "deciding.redrive",
+    "cancel": "deciding.cancel",
+    "resolve": "deciding.resolve",
+    "close": "sorting.close",
+    "accept": "sorting.accept",
+    "reopen": "sorting.reopen",
+    "eval": "evaluating.evaluate",
+})  # fmt: skip
+"""The function of each command. Its module is imported when the command is called: the engine and the models take half a second."""
 
 OBJECTS = 50_000  # new ones between two looks of the garbage collector; it looks after 700 by default, and every look costs mails
 
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; each is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = COMMANDS[name].partition(".")
+        gc.disable()  # to look for garbage among modules takes an eighth of a command's start, and finds none
+        try:
+            function = getattr(import_module(f"pointsman_desk.cli.{module}"), attribute)
+        finally:
+            gc.enable()
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(name)(function)
+        command = get_command(alone)
+        command.name = name
+        gc.freeze()  # what is imported stays until the end
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Commands(TyperGroup):
+    """The group of the commands, which imports only the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+
 app = typer.Typer(
+    cls=Commands,
     help="A customer-service mail desk: it answers mails from facts, or drafts replies for your approval.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,17 +104,8 @@ def options(
     """The options of all commands."""
 
 
-for command in (
-    taking.run, taking.serve, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, looking.explain, deciding.approve, deciding.edit, deciding.redraft, deciding.reject, deciding.assign,
-    deciding.redrive, deciding.cancel, deciding.resolve, sorting.close, sorting.accept, sorting.reopen,
-):  # fmt: skip
-    app.command()(command)
-app.command("eval")(evaluating.evaluate)
-
-
 def main() -> None:
     """The entry point of the console script."""
-    gc.freeze()  # what is imported stays until the end
     gc.set_threshold(OBJECTS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

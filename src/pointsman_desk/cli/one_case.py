@@ -10,8 +10,8 @@ from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.mail.lookalikes import both_forms
 from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import INTERRUPTED, Beside, reasons
+from pointsman_desk.steps import FOLLOW_UP, SORT
 
 NOTHING_BESIDE = Beside()
 

@@ -15,8 +15,8 @@ from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, s
 from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
 from pointsman_desk.commands import Accept, Close, CloseAll, Reopen
 from pointsman_desk.config import load_config
-from pointsman_desk.sorting import probably_automatic
-from pointsman_desk.wiring import reader_of
+from pointsman_desk.folder import reader_of
+from pointsman_desk.standing import probably_automatic
 
 
 def close(

@@ -16,21 +16,26 @@ from pydantic import TypeAdapter
 from pointsman import CaseRow, Status, SystemClock
 from pointsman.client import AsyncClient, Call, find_running
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.lists import listed, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
+from pointsman_desk.cli.keeping import CurrentProblem, keep_open
+from pointsman_desk.cli.lists import listed
 from pointsman_desk.cli.options import Config, Json
-from pointsman_desk.cli.session import CurrentProblem, exit_with, keep_open, or_exit, record, through_or_alone
+from pointsman_desk.cli.reports import mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
+from pointsman_desk.cli.session import exit_with, or_exit, record, through_or_alone
 from pointsman_desk.cli.terminal import complain, errors, safe
-from pointsman_desk.commands import HANDED_OVER, HOST, PORT, Mail, Taken, taken_in
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.desk import Run
+from pointsman_desk.folder import reader_of
+from pointsman_desk.handing_over import HANDED_OVER, Mail, Taken, taken_in
 from pointsman_desk.health import findings
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
-from pointsman_desk.wiring import Desk, after_restore, models_named, reader_of, source_of
+from pointsman_desk.standing import CASES_MAX
+from pointsman_desk.wiring import Desk, after_restore, models_named, source_of
 
+HOST, PORT = "127.0.0.1", 8480  # where the running desk listens
 TAKEN = TypeAdapter(Taken)
 HELD = {Status.WAITING, Status.PARKED, Status.READY}
 
@@ -197,7 +202,7 @@ def _tell(settings: DeskConfig, done: Run, *, as_json: bool) -> None:
 
     async def look() -> tuple[list[CaseRow], list[dict[str, Any]]]:
         with reader_of(settings) as reader:
-            rows = await reader.cases(limit=at_desk.CASES_MAX)
+            rows = await reader.cases(limit=CASES_MAX)
             numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
             return rows, [] if as_json else await listed(reader, [row for row in rows if row.id in numbers], settings)
 

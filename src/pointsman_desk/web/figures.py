@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pointsman import CaseQuery, CaseRow, EventRow, Order, Reader
 from pointsman.web import Piece, word_difference
 from pointsman_desk.mail.sources.bookmark import Bookmark
-from pointsman_desk.process import APPROVE, COUNTERSIGN
+from pointsman_desk.steps import APPROVE, COUNTERSIGN
 from pointsman_desk.web.mail_page import body_in
 from pointsman_desk.wiring import Desk
 

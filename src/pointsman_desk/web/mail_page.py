@@ -10,8 +10,8 @@ from pointsman_desk.case import Case, Language, Mail, NoOrder, Order, Policy, Re
 from pointsman_desk.desk import REDRAFTS_MAX
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.slots import day, facts_of, money
+from pointsman_desk.steps import FOLLOW_UP, SORT
 
 TRUST: Mapping[Trust, str] = {
     Trust.NONE: "Nothing proves who sent this; the reply may not contain data of an order.",

@@ -30,11 +30,11 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.case import Case, proposed
 from pointsman_desk.commands import COMMANDS, Accept, Close, CloseAll
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, DraftChanged
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
-from pointsman_desk.process import APPROVE
+from pointsman_desk.steps import APPROVE
 from pointsman_desk.web.case_page import case_values
 from pointsman_desk.web.figures import Figures
 from pointsman_desk.web.mail_page import body_in, difference_of, mails_of, text_of, values_of
@@ -229,7 +229,7 @@ class Mails:
         kept |= {"to": form["to"]} if form.get("to") else {}
         if isinstance(error, MustConfirm):
             kept["confirms"] = True
-        if not isinstance(error, at_desk.DraftChanged):
+        if not isinstance(error, DraftChanged):
             return await show_again(request, who, pending, 422, kept)
         seen = await shown_under(self._desk.engine, pending, form.get("digest", ""))
         if kept["body"].rstrip() == body_in(seen).rstrip():

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from pointsman import CaseQuery, CaseRow, EffectRow, Order, Reader, Status, Task
 from pointsman.web import WorkListPage
 from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.process import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT
 from pointsman_desk.standing import may_go_on, parked_by_rule, reasons, standing_of
+from pointsman_desk.steps import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT
 from pointsman_desk.wiring import Desk
 
 WORDS_MAX = 160  # characters of a mail's first words: two lines of the list
