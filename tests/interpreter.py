@@ -175,6 +175,8 @@ if __name__ == "__main__":
     for name in IMPORTED:
         import_module(name)
     for name in COMMANDS:
-        del sys.modules[name]  # `-m` runs it anew
+        main = sys.modules.pop(name)  # `-m` runs it anew
+        for where in main.COMMANDS.values():
+            import_module(f"{main.__package__}.{where.partition('.')[0]}")  # it imports the one that is called
     gc.freeze()  # or each child copies the pages of what it looks through
     exec(*_become(*_serve(socket.socket(fileno=int(sys.argv[1])))))

@@ -62,13 +62,6 @@ async def _decide(desk: Desk, asked: OnCase) -> CaseRow:
             return await at_desk.close(desk, case, by=by)
         case Accept():
             return await sorting.accept(desk, case, by=by)
-        case _:
-            return await _operate(desk, asked)
-
-
-async def _operate(desk: Desk, asked: OnCase) -> CaseRow:
-    case, by = asked.case, asked.by
-    match asked:
         case Redrive(why=why):
             return await at_desk.redrive(desk, case, by=by, why=why)
         case Cancel(why=why):

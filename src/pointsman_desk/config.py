@@ -22,7 +22,8 @@ SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
 REASONS = ("Answered by telephone", "Spam or a scam", "Not for us", "A duplicate of another mail", "The customer took it back")
 SECRET_MIN = 32  # characters: 128 bits even in hexadecimal digits
-
+SEND_SECONDS = 60.0  # for an outbox on a slow disk
+SEND_MARGIN_SECONDS = 15.0  # longer than the transport's own timeout, so that the phase of a failure is known
 
 _SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # writes Authentication-Results into the sample mails
 _AUTHSERV = re.compile(r"[A-Za-z0-9._-]{1,253}")  # a host's name or `microsoft365`
@@ -276,6 +277,12 @@ class DeskConfig(BaseModel):
     def web_forms(self) -> tuple[Form, ...]:
         """The web forms."""
         return tuple(Form(one.sender.lower(), one.customer_line) for one in self.forms)
+
+    @property
+    def send_seconds(self) -> float:
+        """For how many seconds sending a reply may take. A stopping desk waits as long, so that a reply being sent does not end in doubt."""
+        way_out = self.smtp or self.resend
+        return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS
 
     @property
     def database(self) -> Path:

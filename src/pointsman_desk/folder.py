@@ -1,4 +1,4 @@
-"""What a command needs of the desk's folder to look at the cases, without the parts that work on them."""
+"""The folder of the desk: whether the desk has run there, and its cases for reading."""
 
 from contextlib import AbstractContextManager
 
@@ -6,9 +6,6 @@ from pointsman import Reader, open_reader
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import NoCases
 from pointsman_desk.mail.sent_replies import cases_lost
-from pointsman_desk.steps import SEND_SECONDS
-
-SEND_MARGIN_SECONDS = 15.0  # longer than the transport's own timeout, so that the phase of a failure is known
 
 
 def is_new(config: DeskConfig) -> bool:
@@ -36,14 +33,3 @@ def look_for_cases(config: DeskConfig) -> None:
 def was_here(config: DeskConfig) -> bool:
     """Return whether the desk has run in this folder: its secret is created after the record of sent replies."""
     return config.secret_file.exists() or any((config.outbox / "new").glob("*"))
-
-
-def grace_of(config: DeskConfig) -> float:
-    """Return for how many seconds a stopping desk waits for running steps, so that a reply being sent does not end in doubt."""
-    return send_seconds(config)
-
-
-def send_seconds(config: DeskConfig) -> float:
-    """Return for how many seconds sending a reply may take."""
-    way_out = config.smtp or config.resend
-    return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS

@@ -37,6 +37,7 @@ from pointsman import (
     when,
 )
 from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Intent, Report, Sorting
+from pointsman_desk.config import SEND_SECONDS
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
 from pointsman_desk.steps import (
@@ -48,7 +49,6 @@ from pointsman_desk.steps import (
     PROBABLY_AUTOMATIC,
     RETURNED,
     SECOND,
-    SEND_SECONDS,
     SORT,
 )
 
@@ -61,9 +61,6 @@ PARSE_SECONDS = 60.0  # far more than the slowest mail that was measured
 FETCH_SECONDS = 10.0  # a support desk can wait this long for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the desk asks the next model
-
-"""Why a person must see a reply: the first reason that holds. The limit of automatic replies is checked after these."""
-
 
 EDITED = ("reply", "addressing", "instructions")
 SHOWN = ("mail", *EDITED)

@@ -11,6 +11,7 @@ from pointsman import CaseRow, EffectRow, Reader, Status, has_engine
 from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
+from pointsman_desk.mail import apart
 from pointsman_desk.mail.forms import form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.threads import Threads
@@ -119,11 +120,9 @@ class Beside(NamedTuple):
 
 async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
     """Read what belongs to a case outside its state."""
-    waiting: list[Mail] = []
+    waiting = []
     for message in await reader.messages(row.id):
         if message.name == "mails":
-            from pointsman_desk.mail import apart  # noqa: PLC0415 - it imports the parser of mails, and hardly a case needs it
-
             raw = await reader.blob(Incoming.model_validate_json(message.body).raw)
             waiting += [] if raw is None else [await apart.read(raw, config.authserv or "", config.address)]
     unknown, later = "", []
@@ -203,6 +202,11 @@ def reasons(row: CaseRow, entries: Iterable[EffectRow]) -> str:
     return row.reason or row.rule or ""
 
 
+async def probably_automatic(reader: Reader) -> list[CaseRow]:
+    """Return the cases in which a person must say whether a machine sent the mails."""
+    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
+
+
 _SENDING: dict[tuple[Status, str | None], str] = {
     (Status.PARKED, "in doubt"): "nobody knows whether the reply was sent",
     (Status.PARKED, "refused"): "the reply was refused",
@@ -212,8 +216,3 @@ _SENDING: dict[tuple[Status, str | None], str] = {
     (Status.READY, "not sent"): "the reply could not be sent yet and will be retried",
     (Status.RUNNING, "being sent"): "the reply is being sent",
 }
-
-
-async def probably_automatic(reader: Reader) -> list[CaseRow]:
-    """Return the cases in which a person must say whether a machine sent the mails."""
-    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]

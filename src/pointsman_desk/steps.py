@@ -12,7 +12,6 @@ PROBABLY_AUTOMATIC = "it is probably automatic"
 SECOND = "a second person must approve it"
 MAY_ANSWER = "the customer may answer"
 RETURNED = "a reply bounced; write to the customer in another way, then close the case"
-SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` takes another value for slower transports
 
 FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("the reply has no valid recipient", lambda c: c.addressing is not None and c.addressing.problem),
@@ -34,3 +33,4 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("the reply goes to someone other than the sender", lambda c: c.goes_elsewhere),
     ("its sender writes too many mails", lambda c: c.is_flooded),
 )
+"""Why a person must see a reply: the first reason that holds. The limit of automatic replies is checked after these."""

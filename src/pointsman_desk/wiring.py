@@ -36,7 +36,7 @@ from pointsman_desk.case import Case
 from pointsman_desk.commands import Needs
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid, FileUnusable
-from pointsman_desk.folder import grace_of, look_for_cases, send_seconds, was_here
+from pointsman_desk.folder import look_for_cases, was_here
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.sent_replies import SentReplies, cases_lost, missing_from
@@ -248,7 +248,7 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     send_limit = Limit("sending", concurrency=max(1, config.concurrency // 2)) if config.smtp or config.resend else None
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
-        send_seconds=send_seconds(config), send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
+        send_seconds=config.send_seconds, send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
         lead=_lead(config),
     )  # fmt: skip
 
@@ -373,7 +373,7 @@ async def open_desk(
         "transport": transport or configured,
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
-    settings |= {"grace_seconds": grace_of(config)} | engine_settings
+    settings |= {"grace_seconds": config.send_seconds} | engine_settings
     with closing(sent_replies), closing(threads), closing(guesses):  # after the engine: its last sends may write to them
         async with Engine.open(config.database, [process], **settings) as engine:
             sent_replies.record_cases(engine.reader.incarnation)

@@ -24,6 +24,7 @@ from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.evaluation.attacks import DESK_SERVER, Attack, raw_mail
 from pointsman_desk.evaluation.labelled import attacks_of
 from pointsman_desk.slots import day as day_in
+from pointsman_desk.standing import CASES_MAX
 from pointsman_desk.wiring import Desk, open_desk
 
 ATTACKS = attacks_of()
@@ -112,7 +113,7 @@ async def tallied(desk: Desk, attacks: list[Attack], written: Callable[[Attack],
     """
     tally = Tally()
     await at_desk.work_off(desk, lambda name: None, asyncio.Event())
-    rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
+    rows = await desk.engine.reader.cases(limit=CASES_MAX)
     assert len(rows) == len(attacks), "each mail is a case"
     cases = {(await history_of(desk.engine.reader, row.id)).state["email_id"].partition("@")[0]: row for row in rows}
     for attack in attacks:

@@ -1,6 +1,8 @@
 """Commands as values: one whose answer was lost is carried out again as the same one, and an idle desk reads nothing."""
 
+import ast
 import asyncio
+import inspect
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -18,7 +20,7 @@ from pointsman_desk import carrying_out, running
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli import session
 from pointsman_desk.cli.session import carry_out
-from pointsman_desk.commands import Approve, Assign, Cancel, Command, Edit, Redrive, Reopen
+from pointsman_desk.commands import COMMANDS, Approve, Assign, Cancel, Command, Edit, Redrive, Reopen
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, open_desk
@@ -37,6 +39,12 @@ def _config(tmp_path: Path) -> DeskConfig:
 
 async def worked_off(desk: Desk) -> None:
     await at_desk.work_off(desk, lambda name: None, asyncio.Event())
+
+
+def test_each_command_has_somebody_who_carries_it_out() -> None:
+    matched = {node.cls.id for node in ast.walk(ast.parse(inspect.getsource(carrying_out))) if isinstance(node, ast.MatchClass)}
+
+    assert {command.__name__ for command in COMMANDS.values()} == matched - {"OnCase", "str"}
 
 
 def test_an_approval_whose_answer_was_lost_counts_once_and_for_its_own_person_only(config: DeskConfig) -> None:

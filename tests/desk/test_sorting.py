@@ -23,7 +23,7 @@ from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import read_mail
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.machines import is_proved
-from pointsman_desk.standing import beside
+from pointsman_desk.standing import beside, probably_automatic
 from pointsman_desk.wiring import Desk, open_desk
 
 OWN, JOHN = "support@haus-und-hof.example", "john.smith@post.example"
@@ -97,7 +97,7 @@ def test_what_is_probably_automatic_waits_in_a_group_of_its_own_for_one_command(
     async def work(desk: Desk) -> Any:
         await take(desk, *letters, mail(3, "I want my money back for order A-1002."), mail(4, ASKS, "Precedence: bulk"))
         rows = await desk.engine.reader.cases()
-        listed = await sorting.probably_automatic(desk.engine.reader)
+        listed = await probably_automatic(desk.engine.reader)
         with pytest.raises(at_desk.NotSendable, match="accept 1"):
             await at_desk.approve(desk, 1, by="anna", seen=None)
         accepted = await sorting.accept(desk, 1, by="anna")
@@ -124,7 +124,7 @@ def test_a_mail_that_looks_automatic_voids_a_draft_and_does_not_close_what_the_c
     async def work(desk: Desk) -> Any:
         await take(desk, mail(1, "I want my money back for order A-1002."))
         run = await take(desk, answer)
-        return run.joined, await desk.engine.case(1), await sorting.probably_automatic(desk.engine.reader), await desk.engine.state(1, Case)
+        return run.joined, await desk.engine.case(1), await probably_automatic(desk.engine.reader), await desk.engine.state(1, Case)
 
     joined, row, listed, state = at_the_desk(config, work)
 
@@ -215,7 +215,7 @@ def test_a_post_to_somebody_elses_list_is_closed_where_no_customer_speaks(config
 
 async def _end(desk: Desk, how: str) -> None:
     if how == "automatic":
-        [row] = await sorting.probably_automatic(desk.engine.reader)
+        [row] = await probably_automatic(desk.engine.reader)
         await sorting.close_all(desk, [row.id], by="anna")
     elif how == "rejected":
         await at_desk.reject(desk, 1, by="anna", why="not ours", seen=None)

@@ -25,10 +25,10 @@ NOBODY = 65_534  # a user who owns nothing
 PLAINLY = "from pointsman_desk.cli import main; main.main()"
 QUICKLY = """
 from pointsman_desk import running
-from pointsman_desk.cli import main, session
+from pointsman_desk.cli import keeping, main
 from pointsman_desk.mail.sources import watched
 from pointsman_desk.shop import sqlite
-running.LOOK_SECONDS = running.CHECK_SECONDS = session.AGAIN_SECONDS = 0.05
+running.LOOK_SECONDS = running.CHECK_SECONDS = keeping.AGAIN_SECONDS = 0.05
 watched.SETTLE_SECONDS = sqlite.BUSY_TIMEOUT_SECONDS = 0.0
 main.main()
 """

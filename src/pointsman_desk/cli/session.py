@@ -5,7 +5,7 @@ import getpass
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter
@@ -17,7 +17,7 @@ from pointsman_desk.cli.terminal import complain, unwritable
 from pointsman_desk.commands import Command, Done, Needs, OnCase
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, DraftChanged, message_of
-from pointsman_desk.folder import grace_of, reader_of
+from pointsman_desk.folder import reader_of
 
 if TYPE_CHECKING:  # they import much, and only a command that opens the desk needs them
     from pointsman_desk.mail.sources.arrivals import Arrivals
@@ -49,7 +49,7 @@ def carry_out(settings: DeskConfig, command: Command) -> Done:
             return DraftChanged(str(refused))
 
     async def alone(desk: "Desk", again: bool, _: asyncio.Event) -> Done | DraftChanged:
-        from pointsman_desk import carrying_out  # noqa: PLC0415 - it imports the engine, which a running desk has
+        from pointsman_desk import carrying_out  # noqa: PLC0415 - as below
 
         asked = once_more(again)
         try:
@@ -103,13 +103,11 @@ def through_or_alone(
 
         @asynccontextmanager
         async def opening() -> AsyncIterator["Desk"]:
-            from pointsman_desk.mail.sources.arrivals import Arrivals  # noqa: PLC0415 - see above
-            from pointsman_desk.wiring import mailboxes_of, open_desk  # noqa: PLC0415
+            from pointsman_desk.wiring import mailboxes_of, open_desk  # noqa: PLC0415 - it imports the engine, which a running desk has
 
-            arrived = arrivals or Arrivals()
             async with open_desk(settings, needs=needs) as desk:
                 opened.set()
-                async with arrived.of(mailboxes_of(settings, arrived.report) if arrivals is not None else [], follow=False):
+                async with nullcontext() if arrivals is None else arrivals.of(mailboxes_of(settings, arrivals.report), follow=False):
                     yield desk
 
         work = reach(
@@ -151,7 +149,7 @@ def run_until_stopped(settings: DeskConfig, body: Callable[[Stop], Awaitable[T]]
     """Return what `body` returns. A signal or an error ends the program."""
 
     async def main() -> tuple[signal.Signals | None, list[T]]:
-        with stopping(grace_of(settings)) as stop:
+        with stopping(settings.send_seconds) as stop:
             done: list[T] = []
             with suppress(_Stopped):
                 done.append(await body(stop))
