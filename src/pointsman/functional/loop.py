@@ -7,7 +7,9 @@ its time passes only when the body sleeps, so a body does the same whenever it i
 # ruff: noqa: SLF001 - asyncio has these functions for those who write event loops
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -33,6 +35,19 @@ async def ended(call: Future[R]) -> R:
     if isinstance(call, Call) and call.outcome is None and isinstance(loop, _BodyLoop):
         await loop.until(call)
     return call.result()
+
+
+class AtOnce(Executor):
+    """Calls a function at once, where a library would use a thread: a body has none."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ThreadFuture[Any]:
+        """Call the function, and return the future of its result."""
+        future: ThreadFuture[Any] = ThreadFuture()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # the future carries it
+            future.set_exception(error)
+        return future
 
 
 class _BodyLoop(asyncio.BaseEventLoop):
@@ -93,6 +108,13 @@ class _BodyLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        if not isinstance(executor, AtOnce):
+            raise RuntimeError(  # noqa: TRY004 - no caller gives a wrong type
+                "a body has no threads; put what asyncio.to_thread or run_in_executor calls into a task."
+            )
+        return super().run_in_executor(executor, func, *args)
+
     def _process_events(self, event_list: list[Any]) -> None:
         pass
 
@@ -114,7 +136,9 @@ class _Running:
         running = cls()
         running._loop = asyncio._get_running_loop()
         if running._loop is not None and hasattr(asyncio.tasks, "_swap_current_task"):  # since Python 3.12
-            running._task = asyncio.tasks._swap_current_task(running._loop, None)
+            running._task = asyncio.current_task(running._loop)
+            if running._task is not None:  # to swap nothing for nothing raises KeyError
+                asyncio.tasks._swap_current_task(running._loop, None)
         asyncio._set_running_loop(None)
         return running
 

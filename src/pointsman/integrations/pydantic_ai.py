@@ -1,7 +1,6 @@
 """Agents of Pydantic AI in the body of an entrypoint: each model request and each call of a tool is a recorded call."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +12,7 @@ from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Context, Retry
 from pointsman.errors import DefinitionError
 from pointsman.functional.asking import pause
-from pointsman.functional.loop import ended, run_in_body
+from pointsman.functional.loop import AtOnce, ended, run_in_body
 from pointsman.functional.tasks import INJECTED, Task, TaskGroup, task
 
 try:
@@ -79,7 +78,7 @@ class DurableAgent(TaskGroup, Generic[D, O]):
         toolsets = [toolset.visit_and_replace(lambda leaf: _RecordedToolset(leaf, self, plain)) for toolset in self._agent.toolsets]
         answers: DeferredToolResults | None = None
         outputs: Any = [self._agent.output_type, DeferredToolRequests]
-        with self._agent.override(model=self._model, toolsets=toolsets, tools=[]), Agent.using_thread_executor(_Inline()):
+        with self._agent.override(model=self._model, toolsets=toolsets, tools=[]), Agent.using_thread_executor(AtOnce()):
             while True:
                 result: AgentRunResult[Any] = await self._agent.run(
                     prompt, deps=deps, message_history=history, deferred_tool_results=answers, output_type=outputs
@@ -200,15 +199,3 @@ def _stable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _stable(inner) for key, inner in value.items() if key not in _OF_ONE_RUN}
     return [_stable(inner) for inner in value] if isinstance(value, list) else value
-
-
-class _Inline(Executor):
-    """Runs a plain function at once: a body has no threads."""
-
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except BaseException as error:  # the future carries it
-            future.set_exception(error)
-        return future

@@ -222,13 +222,13 @@ class Cases:
         """Commit in a separate task, so that cancelling the caller does not lose what follows from the commit."""
         return await asyncio.shield(self._begin(commit))
 
-    def detach(self, work: Coroutine[Any, Any, None]) -> None:
+    def detach(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run work in the background. The next engine does what this one leaves undone."""
 
         async def quietly() -> None:
             try:
                 with suppress(EngineStopped):
-                    await work
+                    await work()
             except StoreError as error:
                 self.scheduler.give_up(error)
 

@@ -470,7 +470,7 @@ class Engine:
     def _release_held(self) -> None:
         """Deliver, in the background, the held messages whose cases have ended."""
         if self._takes_messages and self._failure is None:
-            self._cases.detach(self._starts.release_held())
+            self._cases.detach(self._starts.release_held)
 
     def _appended(self) -> None:
         self._changes += 1

@@ -251,6 +251,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._tasks.append(task)
         return task
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override] # noqa: ARG002 - no thread runs it
+        """Call a function in a step of its own, and return the future of its result. The simulation has one thread, so it blocks every host."""
+        result = self.create_future()
+
+        def call() -> None:
+            if result.done():
+                return
+            try:
+                result.set_result(func(*args))
+            except Exception as error:
+                result.set_exception(error)
+
+        self.call_soon(call)
+        return result
+
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         """Register the current host's handler of a signal in `Host.signals`."""
         host = _HOST.get()
