@@ -595,7 +595,7 @@ def test_an_argument_that_json_cannot_hold_parks_in_one_clear_sentence(tmp_path:
 
     with (
         deployed(tmp_path, body) as it,
-        pytest.raises(ThreadParked, match="argument 'thing' of task 'look_at': object cannot be held as JSON"),
+        pytest.raises(ThreadParked, match="argument 'thing' of task 'look_at' cannot be held as JSON: it is of type object"),
     ):
         it.invoke(None, thread="t")
 

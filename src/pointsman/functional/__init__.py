@@ -5,15 +5,18 @@ from pointsman.functional.body import Call, TaskFailed, TaskTimeout
 from pointsman.functional.checkpointer import Checkpointer
 from pointsman.functional.entrypoints import Command, Entrypoint, Paused, ThreadBusy, ThreadCancelled, ThreadParked, entrypoint
 from pointsman.functional.gathering import Gathered, gather
+from pointsman.functional.mistakes import ArgumentsInvalid, FutureUsed
 from pointsman.functional.tasks import INJECTED, Future, Task, task
 
 __all__ = [
     "INJECTED",
+    "ArgumentsInvalid",
     "Call",
     "Checkpointer",
     "Command",
     "Entrypoint",
     "Future",
+    "FutureUsed",
     "Gathered",
     "Paused",
     "Task",

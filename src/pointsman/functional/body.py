@@ -21,6 +21,7 @@ from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import TaskCall
 from pointsman.definition.state import Failure
 from pointsman.errors import PointsmanError
+from pointsman.functional.mistakes import Unread
 from pointsman.functional.record import Returned
 from pointsman.kernel.codec import digest
 
@@ -76,8 +77,8 @@ class Wanted:
     pause: Pause | None = None
 
 
-@dataclass(eq=False)
-class Call(Generic[R]):
+@dataclass(eq=False, repr=False)
+class Call(Unread, Generic[R]):
     """One call of a body, which is also its future: `.result()` and `await` give what the call returned.
 
     `name` has the name of the task, the digest of the arguments and, from the second such call on, its number. It never depends on the
@@ -88,6 +89,11 @@ class Call(Generic[R]):
     name: str
     wanted: Wanted
     outcome: Returned | Failure | None = None
+
+    @property
+    def of(self) -> str:  # type: ignore[override]
+        """What was called, in words."""
+        return f"{'entrypoint' if self.wanted.kind == 'child' else 'task'} {self.wanted.step!r}"
 
     @cached_property
     def as_branch(self) -> TaskCall:
@@ -238,4 +244,6 @@ def _driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as end:
         return end.value
     coroutine.close()
-    raise TypeError(f"it awaited {type(awaited).__name__}, but a body awaits only its own calls; put everything else into a task")
+    raise TypeError(
+        f"it awaited {type(awaited).__name__}, but a body awaits only its own calls and gather(); put everything else into a task"
+    )

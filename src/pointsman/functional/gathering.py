@@ -9,15 +9,18 @@ from pydantic import TypeAdapter
 from pointsman.definition.rules import Failures, Quorum
 from pointsman.definition.state import Failure
 from pointsman.functional.body import Call, TaskFailed, Waiting, Wanted, current_body, digest_of_arguments
+from pointsman.functional.mistakes import ArgumentsInvalid, Unread
 from pointsman.functional.record import Returned
 
 GATHER: Final = "gather"
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
-@dataclass(eq=False)
-class Gathered:
+@dataclass(eq=False, repr=False)
+class Gathered(Unread):
     """The future of several calls."""
+
+    of = "gather()"
 
     call: Call[Any]
     calls: tuple[Call[Any], ...]
@@ -70,8 +73,17 @@ def gather(*calls: Call[Any], failures: Failures = "fail") -> Gathered:
     `failures` says what happens when a call fails for good. "fail" raises its TaskFailed at once and cancels the others. "record" waits for all, and a
     `Failure` takes the place of a result. `quorum(n)` returns as soon as n calls have succeeded; the others are cancelled, with a `Failure` in their places,
     and TaskFailed is raised if n can no longer succeed. The verdict is recorded, so that it is the same whenever the body is run again. Raises RuntimeError
-    outside a body.
+    outside a body, and ArgumentsInvalid for an argument that is no future of a call.
     """
+    given: Sequence[object] = calls
+    wrong = next((one for one in given if not isinstance(one, Call)), None)
+    if wrong is not None:
+        how = (
+            "write gather(*calls)"
+            if isinstance(wrong, list | tuple)
+            else "give it what a task returns when it is called, without .result()"
+        )
+        raise ArgumentsInvalid(f"gather() takes futures, and one of its arguments is a {type(wrong).__name__}; {how}.")
     body = current_body()
     if body is None or any(call.body is not body for call in calls):
         raise RuntimeError("gather() takes the calls of the body that calls it; call it there.")

@@ -18,6 +18,7 @@ from pointsman.definition.process import Process
 from pointsman.definition.rules import Compensate, Rule
 from pointsman.definition.signature import signature_of
 from pointsman.errors import DefinitionError, ValueRefused
+from pointsman.functional.mistakes import different, refused
 from pointsman.functional.record import INVOCATION, OUTCOMES, RESULT, WOKEN, Asked, Invocation, Plain, Thread, thread_type
 from pointsman.kernel.codec import describe
 
@@ -113,17 +114,15 @@ class EntrypointProcess(Process[Thread]):
 
 
 def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
-    """A value as JSON values, from which `adapter` makes the same value again. Raises ValueRefused."""
+    """A value as JSON values, from which `adapter` makes the same value again. Raises ValueRefused and FutureUsed."""
     try:
         checked = adapter.validate_python(value)
         dumped = adapter.dump_python(checked, mode="json")
         again = adapter.validate_python(dumped)
-    except ValidationError as error:
-        raise ValueRefused(f"{what}: {describe(error)}") from None
     except Exception as error:
-        raise ValueRefused(f"{what}: {type(value).__name__} cannot be held as JSON ({error}); pass it as a resource.") from None
+        raise refused(what, value, error) from None
     if again != checked:
-        raise ValueRefused(f"{what}: {type(value).__name__} does not come back equal from JSON; declare its type.")
+        raise different(what, checked, again)
     return dumped
 
 

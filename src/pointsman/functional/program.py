@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from traceback import extract_tb
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pointsman.definition.pauses import Sleep
 from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
 from pointsman.functional.body import Body, Call, TaskFailed
 from pointsman.functional.looking import describe
-from pointsman.functional.process import EntrypointProcess, Final
+from pointsman.functional.process import EntrypointProcess, Final, plain
 from pointsman.functional.record import (
     ANSWERS,
     ASKED,
@@ -34,6 +36,7 @@ from pointsman.kernel.program import Description
 from pointsman.kernel.snapshot import Cell
 
 BODIES_MAX = 10_000  # suspended bodies that a thread keeps: some kilobytes each. A body beyond them is run again over its record.
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 BODY = "body"
 """The writer of the fields that a body writes itself."""
 
@@ -221,9 +224,11 @@ class BodyProgram:
         writes = self._notes(body)
         try:
             writes[RESULT] = codec.encode(RESULT, Returned(value=self.process.plain(value)), BODY)
-            writes[SAVED] = codec.encode(SAVED, Returned(value=save), BODY)
+            writes[SAVED] = codec.encode(SAVED, Returned(value=plain(_ANY, save, f"what entrypoint {self.process.name!r} saves")), BODY)
         except Exception as error:
-            return Decision(Park(f"the result of entrypoint {self.process.name!r} cannot be recorded: {message_of(error)}"))
+            return Decision(
+                Park(f"{message_of(error).removesuffix('.')}; correct the body of entrypoint {self.process.name!r}, and redrive the case")
+            )
         return Decision(Finish("returned"), "the body returned", writes=writes)
 
     def _changed(self, body: _Suspended) -> list[str]:

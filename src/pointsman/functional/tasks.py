@@ -18,6 +18,7 @@ from pointsman.definition.process import EFFECT_TIMEOUT_SECONDS
 from pointsman.definition.signature import ItemParameter, Signature
 from pointsman.errors import DefinitionError
 from pointsman.functional.body import Call, CallKind, Wanted, current_body, digest_of_arguments
+from pointsman.functional.mistakes import Unread, arguments_invalid
 from pointsman.functional.process import SLEEP, plain
 from pointsman.functional.record import ASKED, OUTCOMES, RESULTS, Asked, Returned
 
@@ -41,10 +42,11 @@ class Future(Protocol[R_co]):
         """Wait for the result and return it."""
 
 
-@dataclass(eq=False)
-class _Direct(Generic[R]):
+@dataclass(eq=False, repr=False)
+class _Direct(Unread, Generic[R]):
     """The future of a task that was called outside a body: it is an ordinary call."""
 
+    of: str
     call: Callable[[], Any]
 
     def result(self, timeout: float | None = None) -> R:
@@ -93,17 +95,23 @@ class Task(Generic[P, R]):
     parameters: Mapping[str, TypeAdapter[Any]]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R] | _Direct[R]:
-        """In a body: ask for the call, and return its future. It has begun, or begins with the next result that the body waits for."""
+        """In a body: ask for the call, and return its future. It has begun, or begins with the next result that the body waits for.
+
+        Raises ArgumentsInvalid if the arguments do not fit the task, FutureUsed if one of them is a future, and ValueRefused if JSON cannot hold one.
+        """
         body = current_body()
         if body is None:
             within = _inside.get()
             if within and isinstance(self.step, Effect):
                 problem = f"task {self.name!r} changes the outside world, and task {within!r} calls it, where its outcome is not recorded"
                 raise RuntimeError(f"{problem}; call it in the body of the entrypoint.")
-            return _Direct(lambda: self.function(*args, **kwargs))
+            return _Direct(f"task {self.name!r}", lambda: self.function(*args, **kwargs))
         if self.name not in body.steps:
             raise DefinitionError(f"task {self.name!r} is not known to the entrypoint that calls it; name it in tasks= of the entrypoint.")
-        bound = self._signature.bind(*args, **kwargs)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise arguments_invalid(self.name, self._signature, self.step.signature.uses, kwargs, error) from None
         bound.apply_defaults()
         arguments = {
             name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}") for name, value in bound.arguments.items()

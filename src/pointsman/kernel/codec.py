@@ -346,6 +346,11 @@ def describe(error: ValidationError) -> str:
     return "; ".join(_described(one["loc"], one["msg"]) for one in found[:FOUND_MAX]) + more
 
 
-def _described(place: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(str(part) for part in place)
+def place(parts: Iterable[int | str]) -> str:
+    """Where something is in a value: `lines[2].price`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
+
+
+def _described(parts: tuple[int | str, ...], message: str) -> str:
+    where = place(parts)
     return f"{where}: {message}" if where else message
