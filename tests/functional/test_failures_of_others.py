@@ -564,7 +564,7 @@ def calls_what_is_not_declared(given: None) -> Any:
     ("body", "why"),
     [
         (leaves_the_process, "raised SystemExit: 3"),
-        (awaits_the_loop, "a body awaits only its own calls; put everything else into a task"),
+        (awaits_the_loop, "a body awaits only its own calls and gather(); put everything else into a task"),
         (returns_an_object, "the result of entrypoint 'it'"),
         (calls_what_is_not_declared, "task 'undeclared' is not known to the entrypoint that calls it; name it in tasks="),
     ],
