@@ -64,7 +64,6 @@ def test_an_entrypoint_is_started_answered_and_redriven_over_http(tmp_path: Path
                 waiting = await asks("GET", f"/cases/{case}/task")
                 assert waiting["shown"] == {"shown": "hi"}
                 assert [one["pause"] for one in (await asks("GET", "/tasks?process=mails&pause=allow"))["tasks"]] == ["allow"]
-                mails.process.steps.pop("allow")  # as a program that was started again, which has not run the body yet
                 assert (await asks("GET", "/processes"))[0]["pauses"] == ["allow"]
                 await asks("POST", f"/cases/{case}/answer", {"digest": waiting["digest"], "answer": True})
                 await engine.wait_until_resting(case)

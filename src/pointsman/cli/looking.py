@@ -168,7 +168,7 @@ def map_command(
         found = await reader.find(CaseQuery(process=process.name, order=Order.NEWEST), limit=cases)
         drawn = map_of(process.name, ways_of(await reader.events_of([one.case.id for one in found.rows])).values())
         if svg is not None:
-            svg.write_text(draw_svg(drawn, kinds_of(process)), encoding="utf-8")
+            svg.write_text(draw_svg(drawn, kinds_of(process, drawn)), encoding="utf-8")
         elif mermaid:
             print(draw_mermaid(drawn), end="")
         else:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pointsman.definition.children import Child
 from pointsman.definition.fingerprint import digest_of_parts
 from pointsman.definition.limits import check_limits
-from pointsman.definition.pauses import Pause, Sleep
+from pointsman.definition.pauses import Sleep
 from pointsman.definition.process import Process
 from pointsman.definition.rules import Compensate, Rule
 from pointsman.definition.signature import signature_of
@@ -78,8 +78,7 @@ class EntrypointProcess(Process[Thread]):
     def fingerprint(self) -> str:
         """The digest of the body's code and of the names of its tasks."""
         code = [part.hex() for part in _instructions(self.function.__code__)] if isinstance(self.function, FunctionType) else []
-        steps = sorted(name for name, step in self.steps.items() if not isinstance(step, Pause))  # pauses are met only when the body runs
-        return digest_of_parts([self.name, self.version, steps, code])
+        return digest_of_parts([self.name, self.version, sorted(self.steps), code])
 
     def run_body(self, invocation: Invocation[Any]) -> Any:
         """Call the body, in its greenlet."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pointsman.definition.pauses import Sleep
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
@@ -74,6 +74,14 @@ class BodyProgram:
             self._bodies.pop(case, None)
         return decision
 
+    def pause(self, case: int, cells: Mapping[str, Cell], name: str) -> Pause | None:
+        """The pause that the body waits for, if that is still the question that was shown."""
+        if INVOCATION not in cells:
+            return None
+        decision = self.next(case, cells)
+        step = decision.step
+        return step if isinstance(step, Pause) and step.name == name and ASKED not in (decision.writes or {}) else None
+
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
         """Take back the failure that the body did not catch, so that its call is made again."""
         if INVOCATION not in cells:
@@ -126,12 +134,12 @@ class BodyProgram:
             return False
         begun = bool(body) or body.dead
         for entry in (entry for item in items[known:] for entry in item):
-            if entry.get("void") and begun:
+            if (entry.get("void") and begun) or not _saw(body, cells, entry):
                 return False
             self._learn(body, cells, entry)
         body.items = items
         fresh = self._fresh(body, cells)
-        if body.pending is not None and body.pending != fresh:
+        if body.pending is not None and (fresh is None or body.pending != fresh or not _saw(body, cells, fresh)):
             return False
         if fresh is not None and body.pending is None:
             body.learn(fresh["call"], _outcome(cells, fresh))
@@ -195,7 +203,6 @@ class BodyProgram:
             writes[ASKED] = codec.encode(ASKED, asked, BODY)
         if call.wanted.kind == "pause":
             assert call.wanted.pause is not None
-            self.process.steps[call.wanted.pause.name] = call.wanted.pause
             shown = codec.encode(SHOWN, call.wanted.arguments, BODY)
             if SHOWN not in cells or cells[SHOWN] != shown:
                 writes[SHOWN] = shown
@@ -275,6 +282,13 @@ def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failur
     outcomes: Any = cells[OUTCOMES].value
     outcome: Returned | Failure = outcomes[entry["outcome"]]
     return outcome
+
+
+def _saw(body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> bool:
+    """Whether what the body has taken in before it was recorded is what was recorded: of two answers at once, the other one may have come first."""
+    name = entry["call"]
+    concerned = body.pending is not None and body.pending["call"] == name and "left_out" not in entry
+    return not concerned or body.known[name] == _outcome(cells, entry)
 
 
 def _was_rejected(outcome: Returned | Failure) -> bool:

@@ -167,8 +167,9 @@ def _assigned(at: Moment, came: happenings.Assigned) -> Plan | Refusal:
 
 
 def _waits_at(at: Moment, pause: str) -> bool:
-    step = at.process.steps.get(at.case.row.step or "")
-    return isinstance(step, Pause) and step.name == pause and at.case.pause is not None
+    if at.case.pause is None or at.case.row.step != pause:
+        return False
+    return at.program.pause(at.case.row.id, at.case.snapshot.cells, pause) is not None
 
 
 def _reconsidered(at: Moment, _: happenings.Reconsidered) -> Plan:

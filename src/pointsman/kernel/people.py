@@ -17,7 +17,7 @@ def pauses_of(process: AnyProcess) -> tuple[Pause, ...]:
 
 
 def asks_a_person(process: AnyProcess, step: str) -> bool:
-    """Whether a case that waits at this step waits for a person. A body names a pause when it runs, which may be only when its answer comes."""
+    """Whether a case that waits at this step waits for a person. The pauses of a body are not declared, and everything else that it waits at is."""
     declared = process.steps.get(process.called(step))
     return isinstance(declared, Pause) or (declared is None and not process.ordered_rules)
 

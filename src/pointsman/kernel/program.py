@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.snapshot import Cell
@@ -57,6 +58,9 @@ class Program(Protocol):
         The number of the case helps to find what is in memory about it; the decision does not depend on it.
         """
 
+    def pause(self, case: int, cells: Mapping[str, Cell], name: str) -> Pause | None:
+        """The pause of this name at which a case with these fields waits; None if it waits for something else, or would ask something new."""
+
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
         """The fields to write when an operator redrives a parked case, so that the step that failed is taken again.
 
@@ -77,6 +81,11 @@ class Rules:
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:  # noqa: ARG002 - the rules need nothing but the fields
         """Read the rules from the top."""
         return decide(self.process, cells)
+
+    def pause(self, case: int, cells: Mapping[str, Cell], name: str) -> Pause | None:  # noqa: ARG002 - it is declared
+        """The declared pause."""
+        step = self.process.steps.get(self.process.called(name))
+        return step if isinstance(step, Pause) else None
 
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:  # noqa: ARG002 - the failed step has written nothing
         """Nothing."""

@@ -14,9 +14,10 @@ from pointsman.kernel.snapshot import Cell
 
 def due(at: Moment) -> StepResult:
     """The result of the timer of the open pause or sleep; nothing if something else woke the case."""
-    step, pause = at.process.steps.get(at.case.row.step or ""), at.case.pause
+    name, pause = at.case.row.step or "", at.case.pause
     if pause is None:
         return NOTHING
+    step = at.process.steps.get(name) or at.program.pause(at.case.row.id, at.case.snapshot.cells, name)
     if isinstance(step, Sleep) and pause.expires_at is not None and pause.expires_at <= at.now:
         cells = {name: _time_cell(at.process, step, name, at.now) for name in step.writes}
         return StepResult((Event(Kind.WOKEN, step.name, facts={"fields": list(cells)}, writes=cells),))
@@ -32,6 +33,13 @@ def next_rung_at(pause: Pause, opened_at: float, rung: int) -> float | None:
 def expires_at(pause: Pause, row: PauseRow) -> float | None:
     """When an open pause expires by the present code (Unix seconds), or None. Its deadline may have changed since the pause opened."""
     return None if pause.expires_seconds is None else row.opened_at + pause.expires_seconds
+
+
+def escalates_to(pause: Pause, assignee: str | None) -> str:
+    """To whom the ladder passes the pause next, or "" if nobody comes after the person who is asked now."""
+    names = [rung.to for rung in pause.ladder if isinstance(rung, Reassign)]
+    behind = names[names.index(assignee) + 1 :] if assignee in names else names
+    return next(iter(behind), "")
 
 
 def wake_time(value: object) -> float:

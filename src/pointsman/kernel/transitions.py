@@ -107,7 +107,7 @@ def moves(
         t.status, t.reason = Status.CANCELLED, cancel.facts["why"]
         events.append(event_write(cancel))
     elif keeps_pause:
-        _wait_on(at, t, result)
+        _wait_on(at, t, after, result)
     else:
         _arrive(at, t, events, after, result, going_on=at.offer.place and queues is None)
     if t.status is _READY:
@@ -220,10 +220,10 @@ def _keeps_pause(pause: PauseRow, process: AnyProcess, after: Next, result: Step
     return process.called(pause.name) == step.name and pause.digest == digest_of(after.snapshot.cells, step.shows)
 
 
-def _wait_on(at: Moment, t: Transition, result: StepResult) -> None:
+def _wait_on(at: Moment, t: Transition, after: Next, result: StepResult) -> None:
     pause = at.case.pause
     assert pause is not None
-    step = at.process.steps[at.process.called(pause.name)]
+    step = after.decision.step
     t.status, t.climbs = Status.WAITING, result.climbs
     rung = result.climbs.rung if result.climbs is not None else pause.rung
     t.wake_at = next_rung_at(step, pause.opened_at, rung) if isinstance(step, Pause) else pause.expires_at

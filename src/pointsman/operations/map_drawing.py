@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from pointsman.definition.counts import format_count
 from pointsman.definition.effects import Effect
-from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.people import asks_a_person
 from pointsman.operations.map import Move, Passage, Place, ProcessMap, kind_of, label_of
 from pointsman.operations.times import format_duration, short_time
 
@@ -49,11 +49,12 @@ class Layout(NamedTuple):
     height: float
 
 
-def kinds_of(process: AnyProcess) -> dict[str, str]:
-    """Return what the steps of a process are: "pause", "effect" or "step"."""
+def kinds_of(process: AnyProcess, drawn: ProcessMap) -> dict[str, str]:
+    """Return what the places of a map are: "pause", "effect" or "step"."""
+    names = [place.name for place in drawn.places]
     return {
-        name: "pause" if isinstance(step, Pause) else "effect" if isinstance(step, Effect) else "step"
-        for name, step in process.steps.items()
+        name: "pause" if asks_a_person(process, name) else "effect" if isinstance(process.steps.get(name), Effect) else "step"
+        for name in names
     }
 
 

@@ -15,7 +15,7 @@ from pointsman.kernel.happenings import Answered, Assigned, Reconsidered
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, PauseRow
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
-from pointsman.kernel.timers import expires_at
+from pointsman.kernel.timers import escalates_to, expires_at
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.session import CaseSession
@@ -27,7 +27,8 @@ class Pending(NamedTuple):
 
     `shown` has the fields that the answer decides on, and `beside` the other fields that are shown. `digest` is the digest of `shown`.
     `edits` are the shown fields that an answer may rewrite.
-    `assignee` is the person who is asked. `since` and `expires_at` are when the pause opened and when it expires (Unix seconds).
+    `assignee` is the person who is asked. `since` and `expires_at` are when the pause opened and when it expires (Unix seconds), and `escalates_to`
+    is to whom its ladder passes it on next.
     """
 
     case: int
@@ -42,6 +43,7 @@ class Pending(NamedTuple):
     expires_at: float | None = None
     process: str = ""
     edits: tuple[str, ...] = ()
+    escalates_to: str = ""
 
 
 class Decisions:
@@ -162,10 +164,9 @@ class Decisions:
 
 def _declared(session: CaseSession, pause: PauseRow) -> Pause | None:
     """Return the pause that the code declares, or None if it no longer shows what the stored pause showed."""
-    declared = session.process.steps.get(session.process.called(pause.name))
-    if not isinstance(declared, Pause) or digest_of(session.case.snapshot.cells, declared.shows) != pause.digest:
-        return None
-    return declared
+    cells = session.case.snapshot.cells
+    declared = session.program.pause(session.case.row.id, cells, session.process.called(pause.name))
+    return declared if declared is not None and digest_of(cells, declared.shows) == pause.digest else None
 
 
 def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
@@ -185,6 +186,7 @@ def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
         expires_at(declared, pause),
         session.process.name,
         declared.edits,
+        escalates_to(declared, pause.assignee),
     )
 
 

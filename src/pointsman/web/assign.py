@@ -15,7 +15,7 @@ from pointsman.server.forms import Form, form_of
 from pointsman.web.numbers import case_of
 from pointsman.web.render import base_of
 from pointsman.web.task import next_path, pending_soon, show_again
-from pointsman.web.waiting import escalates_to, filters_of
+from pointsman.web.waiting import filters_of
 
 
 async def assign_task(request: Request) -> Response:
@@ -24,7 +24,7 @@ async def assign_task(request: Request) -> Response:
     engine: Engine = request.app.state.engine
     case, form = case_of(request), await form_of(request, who)
     pending = await pending_soon(engine, case)
-    to, note = _assignee(engine, who, pending, form), form.get("note", "").strip()
+    to, note = _assignee(who, pending, form), form.get("note", "").strip()
     tell_audit(request, {"to": to or "nobody", "why": note})
     problem = _problem(pending, form, to, note)
     if problem:
@@ -39,14 +39,14 @@ async def assign_task(request: Request) -> Response:
     return RedirectResponse(path, 303)
 
 
-def _assignee(engine: Engine, who: Principal, pending: Pending, form: Form) -> str:
+def _assignee(who: Principal, pending: Pending, form: Form) -> str:
     match form.get("assign"):
         case "me":
             return who.name
         case "nobody":
             return ""
         case "escalate":
-            return escalates_to(engine, pending.process, pending.pause, pending.assignee)
+            return pending.escalates_to
         case _:
             return form.get("to", "").strip()
 

@@ -31,7 +31,6 @@ class MapPage:
         name = request.query_params.get("process", "")
         process = processes.get(name) or next(iter(processes.values()))
         ways = await self._sample.ways(engine, process.name)
-        kinds = kinds_of(process)
 
         def address(came: str, went: str) -> str:
             pairs = {"process": process.name, "came": came, "went": went}
@@ -40,8 +39,9 @@ class MapPage:
         known = self._drawn.get((base_of(request), process.name))
         if known is None or known[0] is not ways:
             drawn = map_of(process.name, ways.values())
-            known = self._drawn[base_of(request), process.name] = (ways, drawn, draw_svg(drawn, kinds, address))
+            known = self._drawn[base_of(request), process.name] = (ways, drawn, draw_svg(drawn, kinds_of(process, drawn), address))
         _, drawn, svg = known
+        kinds = kinds_of(process, drawn)
         values: dict[str, Any] = {
             "process": process.name,
             "processes": sorted(processes),

@@ -25,7 +25,7 @@ from pointsman.web.answered import answered_in
 from pointsman.web.differences import readable, word_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, base_of, page
-from pointsman.web.waiting import assignees_of, escalates_to, filters_of, neighbours
+from pointsman.web.waiting import assignees_of, filters_of, neighbours
 
 EDIT = "edit."  # begins the names of the fields for edits
 PATIENCE_SECONDS = 1.0  # for a pause that is just being opened again; a model takes longer, and a person does not wait for a blank page
@@ -231,7 +231,7 @@ async def _page(
         "passes": {
             "case": task.case,
             "assignee": task.assignee or "",
-            "lead": escalates_to(engine, task.process, task.pause, task.assignee),
+            "lead": pending.escalates_to,
             "known": assignees_of(engine),
         },
         "assigning": NOT_ASSIGNED,

@@ -101,15 +101,6 @@ def assignees_of(engine: Engine) -> list[str]:
     return sorted(name for name in named if name is not None)
 
 
-def escalates_to(engine: Engine, process: str, pause: str, assignee: str | None) -> str:
-    """Return to whom the ladder of a pause passes it on next, or "" if nobody comes after the person who is asked now."""
-    declared = _process(engine, process)
-    step = None if declared is None else declared.steps.get(declared.called(pause))
-    names = [rung.to for rung in step.ladder if isinstance(rung, Reassign)] if isinstance(step, Pause) else []
-    behind = names[names.index(assignee) + 1 :] if assignee in names else names
-    return next(iter(behind), "")
-
-
 def _pauses(process: AnyProcess) -> Iterable[Pause]:
     return (step for step in process.steps.values() if isinstance(step, Pause))
 
