@@ -218,7 +218,7 @@ def comings() -> Iterator[Come]:
     for goal, place in product((*GOALS, "called off"), (True, False)):
         told = (message(goal),)
         yield Come(waiting, happenings.Reconsidered(), way(forced=goal), place)
-        yield Come(parked, happenings.Redriven("anna", "again", {"then": goal}), WAY, place)
+        yield from (Come(one, happenings.Redriven("anna", "again", {"then": goal}), WAY, place) for one in (parked, waiting))
         yield from (Come(one.having(told), resolved(one), WAY, place) for one in (ready, stuck, blocked))
         yield Come(replace(waiting, row=waiting.row._replace(status=Status.READY)).having(told), happenings.Claimed(), WAY, place=False)
     yield from _vanished(ready)

@@ -1,12 +1,15 @@
 """What an operator does on the page of a case, without a browser."""
 
 import asyncio
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pointsman import Status
+from pointsman.functional import entrypoint, pause
 from pointsman.server.access import Role
 from server.serving import served
 from web.shop import BROWSER, As, csrf_in, operate, order, orders
@@ -24,6 +27,33 @@ def test_a_parked_case_goes_on_with_a_corrected_field(tmp_path: Path) -> None:
             assert (row.status, (await engine.state(case)).article) == (Status.DONE, "cup")
             page = (await client.get(f"/cases/{case}", headers=BROWSER)).text
             assert "by ada: a typing error; corrected article" in page
+
+    asyncio.run(body())
+
+
+@entrypoint(name="asking")
+def asking(given: str) -> bool:
+    allowed = pause(given, answer=bool, name="allow")
+    return allowed and pause("sure?", answer=bool, name="sure")
+
+
+def test_an_answer_of_a_body_is_taken_back_on_the_page_of_its_case(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path, processes=[asking.process]) as (engine, client):
+            case = (await engine.start(asking.process, {"invocation": {"input": "refund", "thread": "t"}})).case
+            await engine.wait_until_resting(case)
+            await engine.resume((await engine.pending(case)).token, True, by="bob")
+            await engine.wait_until_resting(case)
+            page = (await client.get(f"/cases/{case}", headers=BROWSER)).text
+            [field] = re.findall(r'name="(field\.allow\[\w+\])"', page)
+
+            given = await operate(client, case, "redrive", {field: "false", "why": "bob mistook it"})
+            taken = await operate(client, case, "redrive", {field: "", "why": "bob mistook it"})
+
+            assert "is what a person answers, and a correction cannot give it" in unescape(given.text)
+            assert taken.status_code == 303, taken.text
+            await engine.wait_until_resting(case)
+            assert (await engine.pending(case)).pause == "allow"
 
     asyncio.run(body())
 

@@ -182,9 +182,11 @@ def redrive(
     at: At,
     case: CaseNumber,
     why: Why,
-    fields: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Correct a field first.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Correct a field first; null takes an answer back.")
+    ] = None,
 ) -> None:
-    """Return a parked case to the backlog."""
+    """Return a parked case to the backlog, or correct one that waits (with --set)."""
     corrected = or_exit(lambda: _assigned(fields))
     _decide(at, case, lambda client, who: client.redrive(case, why=why, fields=corrected, by=who))
 

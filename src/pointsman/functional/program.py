@@ -30,6 +30,7 @@ from pointsman.functional.record import (
     RecordEntry,
     Returned,
 )
+from pointsman.functional.taking_back import answers_taken_back
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.program import Description
@@ -93,6 +94,16 @@ class BodyProgram:
             return {}
         seen = [] if body.pending is None else [body.pending]
         return {RECORD: self._recorded([*seen, {"call": body.raised.call, "void": True}])}
+
+    def taken_back(self, cells: Mapping[str, Cell], corrections: Mapping[str, object]) -> tuple[Mapping[str, Cell], Mapping[str, object]]:
+        """Take back the answers that the corrections name, so that their pauses are asked again."""
+        body = _Suspended(self.process, cells)
+        self._take_in(body, cells, _items(cells))
+        seen = [] if body.pending is None else [body.pending]
+        entries = [*(entry for item in body.items for entry in item), *seen]
+        taken = answers_taken_back(entries, {name: value for name, value in corrections.items() if name != INVOCATION})
+        left = {name: value for name, value in corrections.items() if name == INVOCATION}
+        return ({RECORD: self._recorded([*seen, *taken])} if taken else {}), left
 
     def describe(self, cells: Mapping[str, Cell]) -> Description:
         """Run a body of its own over the record, and describe which calls are recorded and which it asks for next."""

@@ -84,7 +84,10 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.COMPENSATED: ("the effects of the case were reversed, the last one first", ("effects",)),
     Kind.FIELD_CLEARED: ("fields were cleared, because a field that they were computed from was rewritten", ("fields",)),
     Kind.PARKED: ("the case cannot go on and waits for an operator", ("reason",)),
-    Kind.REDRIVEN: ("an operator returned a parked case to the backlog, possibly with corrected fields", ("by", "why", "fields")),
+    Kind.REDRIVEN: (
+        "an operator returned a parked case to the backlog, possibly with corrected fields, or corrected a waiting one",
+        ("by", "why", "fields"),
+    ),
     Kind.CANCELLED: ("the case was ended from outside", ("by", "why")),
     Kind.FINISHED: ("the case ended as its rules say", ("outcome",)),
     Kind.MIGRATED: ("the fields of the case were migrated to a newer version of the process", ("since", "to", "fingerprint", "fields")),

@@ -82,7 +82,7 @@ NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
     happenings.Assigned: _from(Status.WAITING, to=frozenset({Status.WAITING})),
     happenings.Reconsidered: _from(Status.WAITING, to=_RULED),
     happenings.CancelAsked: _from(Status.READY, Status.WAITING, Status.PARKED, Status.BLOCKED, to=frozenset({Status.CANCELLED})),
-    happenings.Redriven: _from(Status.PARKED, to=_RULED_OR_BLOCKED),
+    happenings.Redriven: _from(Status.PARKED, to=_RULED_OR_BLOCKED) | _from(Status.WAITING, to=_RULED),  # the latter with corrections only
     happenings.Resolved: _from(Status.READY, Status.PARKED, Status.BLOCKED, to=_RULED_OR_BLOCKED)
     | _from(Status.RUNNING, Status.WAITING, to=frozenset())  # refused, with what the ledger says
     | _AS_IT_ENDED,
@@ -185,6 +185,8 @@ def _cancel_asked(at: Moment, came: happenings.CancelAsked) -> Plan:
 
 
 def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
+    if at.case.row.status is Status.WAITING and (not came.fields or at.case.pause is None):
+        return Refusal(f"case {at.case.row.id} waits, and is not parked: there is nothing to call again.")
     renewed = joins.renewed(at.case.branches.values())
     facts = {"by": came.by, "why": came.why, "fields": list(came.fields)}
     again = {} if came.fields else at.program.redriven(at.case.row.id, at.case.snapshot.cells)

@@ -44,8 +44,9 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
     Each corrected field keeps the writer of the value that it replaces.
     """
     process, before = at.process, at.case.snapshot.cells
+    taken, fields = at.program.taken_back(before, fields)
     cells = {name: correction(process, name, value, before.get(name)) for name, value in fields.items()}
-    return cells | people.withdrawn(process, before, cells.keys())
+    return {**taken, **cells, **people.withdrawn(process, before, cells.keys())}
 
 
 def correction(process: AnyProcess, name: str, value: object, before: Cell | None = None) -> Cell:

@@ -67,6 +67,12 @@ class Program(Protocol):
         There are no `cells` if they do not fit the code.
         """
 
+    def taken_back(self, cells: Mapping[str, Cell], corrections: Mapping[str, object]) -> tuple[Mapping[str, Cell], Mapping[str, object]]:
+        """What an operator's corrections take back of a record: the fields to write for that, and the corrections that are of fields.
+
+        Raises Refused.
+        """
+
     def describe(self, cells: Mapping[str, Cell]) -> Description:
         """Describe what a case with these fields would do next, and what it has done. Calls nothing, and keeps nothing in memory."""
 
@@ -90,6 +96,10 @@ class Rules:
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:  # noqa: ARG002 - the failed step has written nothing
         """Nothing."""
         return {}
+
+    def taken_back(self, cells: Mapping[str, Cell], corrections: Mapping[str, object]) -> tuple[Mapping[str, Cell], Mapping[str, object]]:  # noqa: ARG002
+        """Nothing: the fields are all there is."""
+        return {}, corrections
 
     def describe(self, cells: Mapping[str, Cell]) -> Description:
         """The decision; the rules say the rest."""

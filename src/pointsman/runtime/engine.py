@@ -406,8 +406,9 @@ class Engine:
         """Return a parked case to the backlog with new attempts.
 
         `fields` corrects its state first: fields computed from the corrected ones are cleared and computed again, and what people answered when
-        they were shown them is asked again. None withdraws an answer. Raises Refused if the case is not parked, a value does not fit, or a field
-        is what a person answers at a pause.
+        they were shown them is asked again. None withdraws an answer. In the case of an entrypoint, an answer has the name of its pause or of its
+        call. A case that waits can be corrected, too. Raises Refused if the case is not parked, and does not wait or nothing is corrected, if a
+        value does not fit, or if a field is what a person answers at a pause.
         """
         self._check_running()
         return await self._operators.redrive(case, by=by, why=why, fields=fields or {})

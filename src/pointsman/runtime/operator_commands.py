@@ -57,11 +57,11 @@ class OperatorCommands:
         return row
 
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
-        """Redrive a parked case; see `Engine.redrive`."""
+        """Redrive a parked case, or correct one that waits; see `Engine.redrive`."""
         check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
-        if row.status is not Status.PARKED:
+        if row.status is not Status.PARKED and not (fields and row.status is Status.WAITING):
             raise Refused(f"case {case} is not parked: {standing(row)}.")
         if fields:
             session = await self._cases.session(row, corrected=fields.keys())

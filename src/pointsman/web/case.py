@@ -1,7 +1,7 @@
 """The page of a case: where it stands and why, what happened, and its state at any revision."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
@@ -54,6 +54,8 @@ class Operated(NamedTuple):
     problems: Mapping[str, str]
 
 
+_CORRECTABLE = frozenset({Status.PARKED, Status.WAITING})
+
 NOT_OPERATED = Operated("", {}, {})
 
 
@@ -89,7 +91,7 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         "ended": row.status in ENDED,
         "may_erase": Scope.ADMIN in who.scopes and row.status in ERASABLE and history.erased is None,
         "operated": operated,
-        "correctable": correctable(engine, row, history.state, explained.fields_of_calls) if row.status is Status.PARKED else {},
+        "correctable": correctable(engine, explained),
         "resolvable": [
             entry for entry in history.effects if entry.status in UNKNOWN and row.status not in {Status.RUNNING, Status.WAITING}
         ],
@@ -135,16 +137,21 @@ def effect_note(entry: EffectRow) -> str:
     return known.get(entry.status, "in doubt")
 
 
-def correctable(engine: Engine, row: CaseRow, state: Mapping[str, Any], recorded: Collection[str] = ()) -> dict[str, str]:
-    """Return the fields that an operator may correct, each as JSON; a field without a value is empty.
+def correctable(engine: Engine, explained: Explanation) -> dict[str, str]:
+    """Return what an operator may correct, each as JSON; a field without a value is empty.
 
-    The answers of people are none of them, and neither is what is `recorded` of the calls of a body.
+    These are the fields, except for the answers of people; of a body, its input and the answers, which can be emptied, so that they are taken back.
     """
+    row, state = explained.case, explained.history.state
+    if explained.fields_of_calls:
+        values = {field.field: state[field.field] for field in explained.history.fields if not field.writer}
+        values |= {call.call: call.value for call in explained.calls if call.how == "answered"}
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()} if row.status in _CORRECTABLE else {}
+    if row.status is not Status.PARKED:
+        return {}
     process = next((process for process in reversed(engine.processes) if process.name == row.process), None)
     names = state if process is None else [name for name in process.state.model_fields if asked_at(process, name) is None]
-    return {
-        name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names if name not in recorded
-    }
+    return {name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names}
 
 
 def _ends(of: Sequence[T]) -> Sequence[T]:

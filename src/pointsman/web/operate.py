@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pointsman.errors import Refused, ValueRefused
 from pointsman.kernel.rows import CaseRow
-from pointsman.operations.history import history_of
+from pointsman.operations.explain import explain_case
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of
@@ -81,10 +81,10 @@ async def erase(engine: Engine, case: int, form: Form, by: str, problems: Proble
 
 async def redrive(engine: Engine, case: int, form: Form, by: str, problems: Problems) -> CaseRow:
     """Return the case to the backlog, with the fields that were corrected. Refused if the case has moved since the form was shown."""
-    history = await history_of(engine.reader, case)
-    fields = corrections(form, correctable(engine, history.case, history.state), problems)
+    explained = await explain_case(engine.reader, engine.processes, case)
+    fields = corrections(form, correctable(engine, explained), problems)
     _checked(problems)
-    if number_of(form.get("revision"), history.case.revision) != history.case.revision:
+    if number_of(form.get("revision"), explained.case.revision) != explained.case.revision:
         raise Refused(f"case {case} has moved since this page was shown; look at it again.")
     return await engine.redrive(case, by=by, why=form["why"].strip(), fields=fields)
 
