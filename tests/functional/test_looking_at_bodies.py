@@ -11,7 +11,7 @@ import pytest
 from pointsman import AtMostOnce, Context, Engine, Idempotent, Process, Retry, State, open_reader
 from pointsman.cli.places import PlaceUnknown, load_process, load_processes
 from pointsman.functional import INJECTED, Entrypoint, entrypoint, pause, task
-from pointsman.operations.check import Report, Verdict, check_cases
+from pointsman.operations.check import Kind, Report, Verdict, check_cases
 from pointsman.operations.draw import draw
 from pointsman.operations.explain import Explanation, explain_case
 
@@ -199,6 +199,37 @@ def test_a_body_that_asks_for_another_effect_than_the_one_in_doubt_is_found(tmp_
             return [[kind.verdict for kind in (await check_cases(engine.reader, [paying(amount).process])).found] for amount in (5, 6)]
 
     assert asyncio.run(main()) == [[], [Verdict.BROKEN]]
+
+
+def test_a_body_that_asks_for_another_effect_than_the_one_under_way_is_found(tmp_path: Path) -> None:
+    """Its engine may die during the call, and then the start with the new code parks the case."""
+    begun, ends = asyncio.Event(), asyncio.Event()
+
+    def paying(amount: int) -> Entrypoint[str, str]:
+        @task(name="pay", safety=AtMostOnce())
+        async def pay(amount: int) -> str:
+            begun.set()
+            await ends.wait()
+            return "paid"
+
+        @entrypoint(name="paying")
+        def paying(text: str) -> str:
+            return pay(amount).result()
+
+        return paying
+
+    async def main() -> list[Kind]:
+        async with Engine.open(tmp_path / "cases.db", [paying(5).process]) as engine:
+            await engine.start("paying", {"invocation": {"input": "", "thread": "t"}})
+            await begun.wait()
+            same, other = [await check_cases(engine.reader, [paying(amount).process]) for amount in (5, 6)]
+            ends.set()
+            assert not same.found
+            return [*other.found]
+
+    [kind] = asyncio.run(main())
+    assert kind.verdict is Verdict.BROKEN
+    assert "may or may not have happened, and the rules continue with pay" in kind.message
 
 
 def test_an_app_names_entrypoints_like_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from pointsman import (
     otherwise,
     when,
 )
+from pointsman.operations.check import check_cases
 from pointsman.testing.clock import ManualClock
 
 
@@ -181,6 +182,23 @@ def test_a_message_that_waits_does_not_end_a_compensation_whose_doubt_is_resolve
             assert (await end(engine, case)).outcome == "called off"
             assert world.done == ["hotel in Rome", "flight to Rome", "cancel hotel in Rome"]
             assert (await engine.state(case, Trip)).where == "Oslo"
+
+    run(main())
+
+
+def test_a_check_during_a_compensation_finds_nothing_wrong(place: Place) -> None:
+    async def main() -> None:
+        world, found = World(), []
+        process = travelling()
+        async with place.open(process, resources={"world": world}) as engine:
+
+            async def check() -> None:
+                found.append((await check_cases(engine.reader, [process])).found)
+
+            world.meanwhile = check
+            case = (await engine.start(process, Trip(where="Rome"), correlation="one")).case
+            await end(engine, case)
+            assert found == [{}]
 
     run(main())
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pointsman.definition.effects import Effect
+from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Park, Tasks
+from pointsman.definition.rules import Compensate, Park, Tasks
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import UNKNOWN, Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision
-from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
+from pointsman.kernel.effects import declared, effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.program import Description, program_of
 from pointsman.kernel.rows import CaseRow, EffectRow
@@ -159,9 +159,12 @@ def _decided(case: Case, decision: Decision) -> Snapshot:
 
 
 def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
-    """Whether the decision would leave an effect in doubt behind, which parks the case. A parked case waits for its operator."""
+    """Whether the decision would leave an effect in doubt behind, which parks the case. A parked case waits for its operator.
+
+    An effect that is called now is in doubt for the next start, if its engine dies during the call.
+    """
     row = case.row
-    if row.status in {Status.PARKED, Status.RUNNING} or isinstance(decision.step, Park):
+    if row.status is Status.PARKED or isinstance(decision.step, Park):
         return None
     key = None
     if isinstance(decision.step, Effect) and doubts:
@@ -173,7 +176,9 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
                 Verdict.BROKEN,
                 f"the key of effect {decision.step.name!r} cannot be computed: {type(error).__name__}: {message_of(error)}",
             )
-    left = next((entry for entry in doubts if entry.key != key), None)
+    undoes = isinstance(decision.step, Compensate)  # a compensation goes on with the call of its own that is in doubt
+    others = (entry for entry in doubts if entry.key != key and not (undoes and isinstance(declared(process, entry), Compensation)))
+    left = next(others, None)
     return None if left is None else _kind(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
 
 
