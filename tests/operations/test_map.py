@@ -4,10 +4,28 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
+from pointsman import Process, Retry, State, Status, finish, otherwise, when
+from pointsman.definition.process import AnyProcess
+from pointsman.functional import entrypoint, task
 from pointsman.kernel.rows import EventRow
 from pointsman.operations.figures import Spread
 from pointsman.operations.map import Move, Passage, Place, ProcessMap, Way, map_of, ways_of, went
 from pointsman.operations.map_drawing import HEIGHT, WIDTH, draw_mermaid, draw_svg, layout_of
+from pointsman.testing import World
+
+
+class Found(State):
+    what: str
+    looked: str | None = None
+    fetched: str | None = None
+
+
+def parked_events(process: AnyProcess, inputs: object) -> list[EventRow]:
+    """The events of a case that parks."""
+    world = World(process)
+    case = world.run(lambda: world.start(process, inputs))
+    assert world.case(case).status is Status.PARKED
+    return world.events(case)
 
 
 def planted(ways: Mapping[int, Sequence[str]], seconds: float = 10.0) -> dict[int, Way]:
@@ -65,6 +83,33 @@ def test_a_map_counts_what_followed_what_and_marks_what_was_done_again() -> None
         "send": (2, 0, 0),
         ":done sent": (2, 0, 2),
     }
+
+
+def test_a_task_of_a_body_counts_as_a_node_does_whether_it_returns_or_fails() -> None:
+    @task(retry=Retry(attempts_max=2, first_seconds=1))
+    async def fetch(what: str) -> str:
+        raise ConnectionError("down")
+
+    @task
+    async def look(what: str) -> str:
+        return what
+
+    @entrypoint(name="mails")
+    def mails(text: str) -> list[str]:
+        return [look("mail").result(), fetch("order").result()]
+
+    process = Process("rules", Found)
+    looked = process.node(look.function, writes="looked", name="look")
+    fetched = process.node(fetch.function, writes="fetched", name="fetch", retry=Retry(attempts_max=2, first_seconds=1))
+    process.rules(
+        when("new", lambda s: s.looked is None, looked), when("then", lambda s: s.fetched is None, fetched), otherwise(finish("done"))
+    )
+
+    maps = []
+    for made, inputs in ((mails.process, {"invocation": {"input": "", "thread": "t"}}), (process, {"what": "mail"})):
+        maps.append(passages(map_of(made.name, ways_of(parked_events(made, inputs)).values())))
+
+    assert maps[0] == maps[1] == {(":start", "look"): (1, 0), ("look", "fetch"): (1, 0), ("fetch", ":parked"): (1, 0)}
 
 
 def test_the_times_are_those_between_two_steps() -> None:

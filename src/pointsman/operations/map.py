@@ -65,18 +65,22 @@ class ProcessMap:
 
 
 def ways_of(events: Iterable[EventRow]) -> dict[int, Way]:
-    """Return the way of each case whose events these are, in the order of their commits."""
+    """Return the way of each case whose events these are, in the order of their commits.
+
+    A step is reached when it is chosen. Nothing is committed when a body calls a task, so that is reached when its first attempt has ended.
+    """
     ways: dict[int, list[Visit]] = defaultdict(list)
     by_rules: set[int] = set()
+    tried: dict[int, set[str]] = defaultdict(set)  # calls of a body that have failed and may be tried again
     for event in events:
         way = ways[event.case]
         match event.kind:
-            case Kind.NODE_SUCCEEDED if (
-                event.case not in by_rules
-            ):  # the tasks of a body, which are the branches of one step; a rule names its step first
-                task = (event.step or "").partition("[")[0]
-                if way[-1:] == [] or way[-1].place != task:
+            case Kind.NODE_SUCCEEDED | Kind.NODE_FAILED if event.case not in by_rules:  # a rule names its step first
+                call, before = event.step or "", tried[event.case]
+                task = call.partition("[")[0]
+                if call not in before and (way[-1:] == [] or way[-1].place != task):
                     way.append(Visit(task, event.at))
+                before.add(call) if event.kind == Kind.NODE_FAILED else before.discard(call)
             case Kind.ACCEPTED:
                 way.append(Visit(START, event.at))
             case Kind.DECIDED:
@@ -87,7 +91,9 @@ def ways_of(events: Iterable[EventRow]) -> dict[int, Way]:
                 if not step.startswith(ENDINGS) and not (by_body and step == TASKS):
                     way.append(Visit(step, event.at))
             case Kind.REDRIVEN if not json.loads(event.facts).get("fields"):  # the step runs again, and no rule chooses it
-                way += [Visit(visit.place, event.at) for visit in [one for one in way if not one.place.startswith(":")][-1:]]
+                failed = {call.partition("[")[0] for call in tried.pop(event.case, ())}
+                last = [visit.place for visit in way if not visit.place.startswith(":")][-1:]
+                way += [Visit(place, event.at) for place in last if not failed or place in failed]
             case Kind.PARKED:
                 way.append(Visit(PARKED, event.at))
             case Kind.CANCELLED:
