@@ -180,6 +180,26 @@ def test_a_timeout_ends_the_call_and_does_not_hold_the_body() -> None:
     assert world.case(case).updated_at - world.case(case).created_at < 5
 
 
+def test_a_restart_does_not_extend_a_timeout() -> None:
+    @entrypoint()
+    def body(given: None) -> str:
+        slow(20.0)
+        try:
+            return slow(1_000.0).result(timeout=30)
+        except TaskTimeout:
+            return "late"
+
+    def live(crash_before: int) -> World:
+        world = World(body.process, crash_before=crash_before)
+        world.run(lambda: world.start(body.process, invocation(None)))
+        return world
+
+    worlds = [live(point) for point in range(1, live(0).steps + 1)]
+
+    assert {world.crashes for world in worlds} == {1}
+    assert max(world.case(1).updated_at - world.case(1).created_at for world in worlds) < 35
+
+
 def test_a_body_that_returns_does_not_wait_for_its_other_calls() -> None:
     @entrypoint()
     def body(given: float) -> str:

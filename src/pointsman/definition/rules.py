@@ -78,10 +78,11 @@ class TaskCall(NamedTuple):
 
 
 class TaskWait(NamedTuple):
-    """A body waits for the call `name` for at most so many seconds."""
+    """A body waits for the call `name` for at most so many seconds, `since` it has begun to (Unix seconds; None if that is not recorded)."""
 
     name: str
     seconds: float
+    since: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ class Tasks(Parallel):
     """The calls that a body has asked for. Each end is recorded at once in the log `record`, and the body may then ask for more calls.
 
     An item of the log is a list, because one commit takes all calls that have ended by then. Each entry of it has the `call`, and its `value` or
-    its `failure`.
+    its `failure`, or the time `since` which the body waits for it.
     """
 
     calls: tuple[TaskCall, ...] = ()

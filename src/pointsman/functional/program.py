@@ -53,6 +53,7 @@ class _Suspended(Body):
         self.pending: RecordEntry | None = None
         self.recorded: set[str] = set()
         self.left_out: set[str] = set()
+        self.since: dict[str, float] = {}
         self.outcomes = self.answers = 0
         self.woken: float | None = None
 
@@ -162,7 +163,11 @@ class BodyProgram:
         if entry.get("left_out"):
             body.left_out.add(name)
             return
+        if "since" in entry:
+            body.since[name] = entry["since"]
+            return
         if entry.get("void"):
+            body.since.pop(name, None)
             body.recorded.discard(name)
             body.learn(name, None)
             return
@@ -200,7 +205,8 @@ class BodyProgram:
         rule = f"the body calls anew what had other arguments before: {', '.join(changed)}" if changed else ""
         waiting = body.waiting
         assert waiting is not None
-        waits = None if waiting.seconds is None else TaskWait(waiting.calls[0].name, waiting.seconds)
+        name = waiting.calls[0].name
+        waits = None if waiting.seconds is None else TaskWait(name, waiting.seconds, body.since.get(name))
         calls = tuple([call.as_branch for call in tasks])
         nodes = tuple([call.node for call in calls])
         step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)

@@ -58,7 +58,7 @@ class Returned(BaseModel):
 class RecordEntry(TypedDict, total=False):
     """One recorded call: its `value` or `failure`, or where that stands: the number of an item in `outcomes` or `answers`, or a time in `woken`.
 
-    A `void` entry takes back an earlier one, so that the call is made again. An entry that is `left_out` allows the body not to ask for the call again.
+    An entry with `since` says when the body began to wait for a call whose time is limited. A `void` entry takes back an earlier one, so that the call is made again. An entry that is `left_out` allows the body not to ask for the call again.
     """
 
     call: str
@@ -67,6 +67,7 @@ class RecordEntry(TypedDict, total=False):
     outcome: int
     answer: int
     woken: float
+    since: float
     void: bool
     left_out: bool
 

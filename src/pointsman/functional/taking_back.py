@@ -16,7 +16,7 @@ def answers_taken_back(entries: Iterable[RecordEntry], corrections: Mapping[str,
     for entry in entries:
         if entry.get("void"):
             standing.pop(entry["call"], None)
-        elif not entry.get("left_out"):
+        elif not entry.get("left_out") and "since" not in entry:
             standing[entry["call"]] = entry
     answers = [call for call, entry in standing.items() if "answer" in entry]
     taken = [_named(name, value, answers) for name, value in corrections.items()]

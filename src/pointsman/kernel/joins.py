@@ -184,6 +184,12 @@ class Branches:
             self._open.append(branch)
 
 
+def waiting_since(process: AnyProcess, step: Tasks, now: float) -> Mapping[str, Cell]:
+    """What records that the body waits for a call from now on, so that a restart does not begin its time anew."""
+    assert step.waits is not None
+    return {step.record: codec_of(process.state).write(step.record, [{"call": step.waits.name, "since": now}], step.name)}
+
+
 def kept(at: Moment, step: Parallel, ends: Sequence[BranchEnd]) -> StepResult:
     """The ends of branches as they come. The ends of a body's calls go into its record, with the last event."""
     events = tuple(event for end in ends for event in end.events)

@@ -18,7 +18,7 @@ from pointsman.kernel.commands import Command
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.guarding import Progress, progress_of
 from pointsman.kernel.happenings import BranchesEnded, BranchesRested, Happening
-from pointsman.kernel.joins import Branch, BranchEnd, Branches, branch_ended, branch_waits, has_answered, late_event
+from pointsman.kernel.joins import Branch, BranchEnd, Branches, branch_ended, branch_waits, has_answered, late_event, waiting_since
 from pointsman.kernel.moment import Moment, Offer
 from pointsman.kernel.rows import BranchRow
 from pointsman.runtime.calls import Calls, Request
@@ -123,10 +123,11 @@ class BranchRunner:
             if any(has_answered(end) for end in ends):  # before the next branch pays for a response
                 await self._keep(session, branches.step, ends, offer)
                 ends = []
-            while _may_begin(offer()) and (branch := branches.begin_next(self._clock.now())) is not None:
+            until = await self._waits_until(session, under_way, offer)
+            over = until is not None and self._clock.now() >= until
+            while not over and _may_begin(offer()) and (branch := branches.begin_next(self._clock.now())) is not None:
                 attempt = self._attempt(session, branch, branches.rows[branch.name], offer)
                 under_way.begin(branch, asyncio.create_task(attempt))
-            until = self._waits_until(session, under_way)
             if not under_way.tasks and (until is None or ends):
                 if retried or branches.refused is None or not _may_begin(offer()):
                     break
@@ -179,13 +180,17 @@ class BranchRunner:
         attempt.cancel()
         self._leave(case, branch, attempt)
 
-    def _waits_until(self, session: CaseSession, under_way: _UnderWay) -> float | None:
-        """When a body stops waiting for a call (Unix seconds), or None. The time begins when the body begins to wait."""
+    async def _waits_until(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> float | None:
+        """When a body stops waiting for a call (Unix seconds), or None. The time begins when the body begins to wait, and that is recorded."""
         step = under_way.branches.step
         if not isinstance(step, Tasks) or step.waits is None or _has_ended(under_way.branches.rows[step.waits.name]):
             return None
-        if session.waits is None or session.waits[0] != step.waits:
-            session.waits = (step.waits, self._clock.now() + step.waits.seconds)
+        if session.waits is None or session.waits[0][:2] != step.waits[:2]:
+            since = self._clock.now() if step.waits.since is None else step.waits.since
+            session.waits = (step.waits, since + step.waits.seconds)
+            if step.waits.since is None:
+                notes = waiting_since(session.process, step, since)
+                await self._advance(session, BranchesEnded(step, (), session.calling > 0, notes), offer)
         return session.waits[1]
 
     def _time_out(self, session: CaseSession, under_way: _UnderWay) -> list[BranchEnd]:
