@@ -129,6 +129,29 @@ def test_a_way_that_is_no_longer_gone_parks_nothing(tmp_path: Path) -> None:
     assert CALLED == ["look_up", "draft rude", "draft kind"]
 
 
+def test_one_of_several_answers_of_a_pause_is_named_by_its_call(tmp_path: Path) -> None:
+    @entrypoint()
+    def counting(given: str) -> list[int]:
+        return [pause(given, answer=int, name="number") for _ in range(3)]
+
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [counting.process]) as engine:
+            await engine.start(counting.process, {"invocation": {"input": "how many?", "thread": "t"}})
+            await engine.wait_until_resting(1)
+            await answered(engine, 1)
+            await answered(engine, 2)
+            with pytest.raises(Refused, match="pause 'number' was answered 2 times; name one of ") as refused:
+                await engine.redrive(1, by="olga", why="it is wrong", fields={"number": None})
+            call = str(refused.value).rpartition(", ")[2].rstrip(".")
+            await engine.redrive(1, by="olga", why="it is wrong", fields={call: None})
+            await engine.wait_until_resting(1)
+            await answered(engine, 7)
+            await answered(engine, 3)
+            assert (await engine.state(1)).result.value == [1, 7, 3]
+
+    asyncio.run(main())
+
+
 def test_the_engine_says_what_can_be_taken_back(tmp_path: Path) -> None:
     async def work(engine: Engine) -> None:
         await began(engine, "", "kind")

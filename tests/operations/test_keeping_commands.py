@@ -151,7 +151,7 @@ def test_ps_lists_the_cases_that_fit_its_filters(claims_db: Path, options: list[
 
 
 def test_ps_gives_a_parked_case_one_line_and_show_the_whole_reason(tmp_path: Path) -> None:
-    reason = "the bank refused the refund of order A-100; find out why\nand say so on the page of the case"
+    reason = "the bank refused the refund of order A-100; find out why\nand say so: pointsman resolve " + "689335c6d214" * 6
     refunds = Process("refunds", Mail)
     refunds.rules(otherwise(park(reason)))
     file = tmp_path / "cases.db"
@@ -165,6 +165,7 @@ def test_ps_gives_a_parked_case_one_line_and_show_the_whole_reason(tmp_path: Pat
     assert "  the bank refused" in rows[1]
     assert "…" in rows[1]
     assert reason.splitlines()[1] in shown
+    assert "…" not in shown
 
 
 def test_ps_names_the_filter_that_it_cannot_read(claims_db: Path) -> None:

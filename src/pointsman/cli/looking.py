@@ -185,7 +185,8 @@ def map_command(
 def _print_history(history: History) -> None:
     case = history.case
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
-    table = Table("time", "what", "", box=None)
+    table = Table("time", "what", box=None)
+    table.add_column(overflow="fold")  # a key in a command is printed whole
     for event in with_task_names(history.events):
         table.add_row(format_time(event.at), event.kind, escape(event_text(event)))
     console.print(table)
