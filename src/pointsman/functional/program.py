@@ -146,7 +146,7 @@ class BodyProgram:
             return False
         begun = bool(body) or body.dead
         for entry in (entry for item in items[known:] for entry in item):
-            if (entry.get("void") and begun) or not _saw(body, cells, entry):
+            if (entry.get("void") and begun) or (body.pending is not None and not _saw(body, cells, entry)):
                 return False
             self._learn(body, cells, entry)
         body.items = items
