@@ -355,7 +355,7 @@ def test_cases_are_found_by_words_and_listed_with_their_ages(tmp_path: Path) -> 
     found = [json.loads(desk("cases", "--json", "--search", words).stdout) for words in ("a-1002", "MARIA refund", "nobody")]
 
     assert [[case["id"] for case in cases] for cases in found] == [[2], [1], []]
-    assert "Ages count from the last mail; `pointsman-desk show` prints its date." in listed.stdout
+    assert "Ages count from the last mail; `pointsman-desk show CASE` prints its date." in listed.stdout
     assert "Received: 20" in desk("show", "1").stdout
     assert "No case has 'nobody'" in desk("cases", "--search", "nobody").stdout
 

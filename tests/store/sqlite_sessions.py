@@ -282,5 +282,7 @@ def went_on(told: Told, found: Found) -> Told:
     seen.posted &= {row[7] for row in found["messages"]}
     common = {number: EventWrite(*event) for number, *event in found["common_events"]}
     seen.appended &= {event.facts for row in found["journal"] if row[4] is not None for event in unpacked(row[4], common.__getitem__)}
+    checkpoints = {row[1] for row in found["checkpoints"]}
+    seen.checkpoints = {id_: value for id_, value in told.checkpoints.items() if id_ in checkpoints}
     seen.changed = max((state_of(row[1]).changes for row in found["limits"]), default=0)
     return seen

@@ -144,7 +144,7 @@ def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the
         chance, opened = random.Random(seed()), Opened(folder)
         found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, EACH)]
 
-    assert len(session.record) > 20 * (migrations("sqlite")[-1][0] - int(file.stem))
+    assert len(session.record) > 200  # the changed tables have a hundred pages, and each is written to the log and to the file
     assert not [place for place in found if place[1]]
 
 

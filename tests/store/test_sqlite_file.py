@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -580,6 +581,24 @@ def test_a_second_migration_that_fails_keeps_the_first_one_whole(tmp_path: Path,
     extra = left.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone()[0]
     left.close()
     assert (version, extra) == (number, 0)
+
+
+def test_all_migrations_in_one_transaction_leave_the_same_tables_as_one_after_the_other(tmp_path: Path) -> None:
+    def tables(path: Path) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(path)) as made:
+            settings = [made.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
+            return [*made.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"), *settings]
+
+    with closing(sqlite3.connect(tmp_path / "slowly.db", isolation_level=None)) as slowly:
+        slowly.execute(sqlite_file.RETURNS_PAGES)
+        for number, _ in migrations("sqlite"):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(sqlite_file, "migrations", lambda dialect, number=number: migrations(dialect)[:number])
+                sqlite_file.migrate(slowly)
+            assert slowly.execute("PRAGMA user_version").fetchone() == (number,)
+    filled(tmp_path / "at once.db", cases=0)
+
+    assert tables(tmp_path / "at once.db") == tables(tmp_path / "slowly.db")
 
 
 def _failed(path: Path) -> None:

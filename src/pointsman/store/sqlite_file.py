@@ -297,25 +297,14 @@ def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Run the missing migrations, each in one transaction: SQLite's DDL is transactional."""
-    for number, text in migrations("sqlite"):
-        if number <= _version(connection):
-            continue
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _split(text):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-
-
-def _split(text: str) -> Iterator[str]:
-    statement = ""
-    for line in text.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+    """Run the missing migrations in one transaction: SQLite's DDL is transactional, and one flush takes a fraction of the time of many."""
+    version = _version(connection)
+    missing = [(number, text) for number, text in migrations("sqlite") if number > version]
+    if not missing:
+        return
+    texts = "\n".join(text for _, text in missing)
+    marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {missing[-1][0]};"
+    connection.executescript(f"BEGIN IMMEDIATE;\n{texts}\n{marks}\nCOMMIT;")
 
 
 def _version(connection: sqlite3.Connection) -> int:
