@@ -5,9 +5,8 @@ while a body runs: its calls are asked for, and the case machine decides what be
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import iscoroutine
@@ -24,10 +23,14 @@ from pointsman.errors import PointsmanError
 from pointsman.functional.mistakes import Unread
 from pointsman.functional.record import Returned
 from pointsman.kernel.codec import digest
+from pointsman.kernel.record import record
 
 R = TypeVar("R")
 
 DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+_NESTED = (dict, list)
 
 CallKind = Literal["task", "effect", "pause", "sleep", "child", "gather"]
 
@@ -51,7 +54,7 @@ class TaskTimeout(TaskFailed, TimeoutError):
     """A task had no result in time."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Waiting:
     """A body waits until one of these calls has ended, and for at most so many seconds."""
 
@@ -61,10 +64,13 @@ class Waiting:
     @property
     def over(self) -> bool:
         """Whether one of them has ended."""
-        return any(call.outcome is not None for call in self.calls)
+        for call in self.calls:  # noqa: SIM110 - a generator would take several times as long, and most wait for one call
+            if call.outcome is not None:
+                return True
+        return False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wanted:
     """What a body asks for: the name of the step, its kind, the type of its result, its arguments as JSON values, and their digest."""
 
@@ -118,7 +124,7 @@ class Call(Unread, Generic[R]):
         if isinstance(outcome, Failure):
             raise (TaskTimeout if outcome.error == TimeoutError.__name__ else TaskFailed)(self.name, outcome)
         # The body may change what it gets, and the record stays as it is.
-        value: R = self.wanted.returns.validate_python(_copied(outcome.value))
+        value: R = self.wanted.returns.validator.validate_python(_copied(outcome.value))
         return value
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -144,11 +150,11 @@ class Body(greenlet):
         self.unasked: dict[str, None] = {}
         self.verdicts: dict[str, Any] = {}
         self.waiting: Waiting | None = None
-        self.outside: Callable[[], AbstractContextManager[None]] = nullcontext  # is entered while the body is suspended
+        self.outside: Callable[[], AbstractContextManager[None]] | None = None  # is entered while the body is suspended
         self.ended = False
         self.value: Any = None
         self.raised: BaseException | None = None
-        self._asked: Counter[tuple[str, str]] = Counter()
+        self._asked: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
         """Run the function, in the greenlet."""
@@ -164,8 +170,7 @@ class Body(greenlet):
     def ask(self, wanted: Wanted) -> Call[Any]:
         """Ask for a call, which is found by its step, the digest of its arguments, and how often it was asked for."""
         step, digest = wanted.step, wanted.digest
-        self._asked[step, digest] += 1
-        number = self._asked[step, digest]
+        number = self._asked[step, digest] = self._asked.get((step, digest), 0) + 1
         place = digest + (f"#{number}" if number > 1 else "")
         name = f"{step}[{place}]" if place else step
         asked = self.calls[name] = Call[Any](self, name, wanted, self.known.get(name))
@@ -215,13 +220,16 @@ class Body(greenlet):
             )
         self.waiting = waiting
         assert self.parent is not None
+        if self.outside is None:
+            self.parent.switch()
+            return
         with self.outside():
             self.parent.switch()
 
 
 def digest_of_arguments(arguments: Any) -> str:
     """The part of a call's name that its arguments, as JSON values, determine."""
-    return digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
+    return digest((_SORTED.encode(arguments),))[:DIGEST_LENGTH]
 
 
 def current_body() -> Body | None:
@@ -233,8 +241,8 @@ def current_body() -> Body | None:
 def _copied(value: Any) -> Any:
     """A copy of a JSON value; `copy.deepcopy` takes several times as long."""
     if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _copied(inner) if isinstance(inner, _NESTED) else inner for key, inner in value.items()}
+    return [_copied(inner) if isinstance(inner, _NESTED) else inner for inner in value] if isinstance(value, list) else value
 
 
 def _driven(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -114,10 +114,11 @@ class EntrypointProcess(Process[Thread]):
 
 def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     """A value as JSON values, from which `adapter` makes the same value again. Raises ValueRefused and FutureUsed."""
+    validate = adapter.validator.validate_python  # the methods of an adapter look up its settings at each call
     try:
-        checked = adapter.validate_python(value)
-        dumped = adapter.dump_python(checked, mode="json")
-        again = adapter.validate_python(dumped)
+        checked = validate(value)
+        dumped = adapter.serializer.to_python(checked, mode="json")
+        again = validate(dumped)
     except Exception as error:
         raise refused(what, value, error) from None
     if again != checked:

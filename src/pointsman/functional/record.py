@@ -86,7 +86,7 @@ class Thread(State):
     answers: Log[Plain] | None = None
     outcomes: Log[Returned | Failure] | None = None
     woken: float | None = None
-    results: dict[str, Returned] | None = None
+    results: dict[str, Any] | None = None
     result: Returned | None = None
     saved: Returned | None = None
 

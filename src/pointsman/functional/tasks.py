@@ -2,10 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, wraps
+from types import MappingProxyType
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from pydantic import TypeAdapter
@@ -71,7 +72,7 @@ class TaskNode(Node[Any, Any]):
 
     def split(self, result: object) -> Mapping[str, object]:
         """The result as JSON values, under the name that branches write."""
-        return {RESULTS: Returned(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
+        return {RESULTS: plain(self.returned, result, f"the result of task {self.name!r}")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +109,30 @@ class Task(Generic[P, R]):
             return _Direct(f"task {self.name!r}", lambda: self.function(*args, **kwargs))
         if self.name not in body.steps:
             raise DefinitionError(f"task {self.name!r} is not known to the entrypoint that calls it; name it in tasks= of the entrypoint.")
+        arguments = {
+            name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}")
+            for name, value in self._bound(args, kwargs).items()
+        }
+        kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
+        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, digest_of_arguments(arguments), self.step))
+        return call
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+        """The arguments of a call by name. Raises what `arguments_invalid` makes."""
+        names = self._by_place
+        if names is not None and len(args) == len(names) and not kwargs:
+            return dict(zip(names, args, strict=True))
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise arguments_invalid(self.name, self._signature, self.step.signature.uses, kwargs, error) from None
         bound.apply_defaults()
-        arguments = {
-            name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}") for name, value in bound.arguments.items()
-        }
-        kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
-        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, digest_of_arguments(arguments), self.step))
-        return call
+        return bound.arguments
+
+    @cached_property
+    def _by_place(self) -> tuple[str, ...] | None:
+        """The names of the parameters, if each takes one argument: for a call by place, `Signature.bind` would take most of the time."""
+        return _by_place([*self._signature.parameters.values()])
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -278,34 +292,45 @@ def _effect(function: Callable[..., Any], name: str, settings: _Settings, parame
 
 
 _Parameters = Mapping[str, TypeAdapter[Any]]
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _by_place(parameters: Sequence[inspect.Parameter]) -> tuple[str, ...] | None:
+    """The names of parameters that take their arguments by place, one each; None if there are others."""
+    single = all(one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD} for one in parameters)
+    return tuple(one.name for one in parameters) if single else None
 
 
 def _called_with(function: Callable[..., Any], name: str, parameters: Mapping[str, TypeAdapter[Any]]) -> Callable[..., Any]:
     """The function with one parameter, which has all arguments of a call."""
     signature = inspect.signature(function)
+    names = _by_place([one for one in signature.parameters.values() if one.kind is not one.KEYWORD_ONLY])
 
-    def bound(call: Any) -> inspect.BoundArguments:
+    def bound(call: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
         given = call.arguments if isinstance(call, Asked) else call
-        values = {name: parameters[name].validate_python(value) for name, value in given.items()}
-        return inspect.BoundArguments(signature, values)
+        values = {name: parameters[name].validator.validate_python(value) for name, value in given.items()}
+        if names is not None and len(names) == len(values):
+            return [values[name] for name in names], _NONE
+        arguments = inspect.BoundArguments(signature, values)
+        return arguments.args, arguments.kwargs
 
     if inspect.iscoroutinefunction(function):
 
         async def call_async(call: Any, **uses: Any) -> Any:
-            arguments = bound(call)
+            args, kwargs = bound(call)
             token = _inside.set(name)
             try:
-                return await function(*arguments.args, **arguments.kwargs, **uses)
+                return await function(*args, **kwargs, **uses)
             finally:
                 _inside.reset(token)
 
         return wraps(function)(call_async)
 
     def call_plain(call: Any, **uses: Any) -> Any:
-        arguments = bound(call)
+        args, kwargs = bound(call)
         token = _inside.set(name)
         try:
-            return function(*arguments.args, **arguments.kwargs, **uses)
+            return function(*args, **kwargs, **uses)
         finally:
             _inside.reset(token)
 
@@ -344,8 +369,8 @@ def _guarding(guard: Guard, returned: TypeAdapter[Any]) -> Guard:
     """The guard with checks that read the result of a call, as its branch writes it."""
 
     def reading(check: Callable[..., Any]) -> Callable[..., Any]:
-        def judge(results: Returned) -> Any:
-            return check(returned.validate_python(results.value))
+        def judge(results: Any) -> Any:
+            return check(returned.validate_python(results))
 
         judge.__name__ = check_name(check)
         return judge

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect
 from pointsman.definition.nodes import AnyNode
-from pointsman.definition.rules import Parallel, Step
+from pointsman.definition.rules import Parallel, Step, Tasks
 from pointsman.definition.transactions import AnyTransaction
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.record import record
@@ -16,11 +16,20 @@ from pointsman.kernel.snapshot import Cell
 
 @record
 class CallNode:
-    """Call a node; `progress` is how far its guard has come. Brings `NodeEnded`, or `PermitRefused`."""
+    """Call a node; `progress` is how far its guard has come. Brings `NodeEnded`, or `PermitRefused`.
+
+    `tasks` is the step whose only call this is, if a body has asked for it. Otherwise the node is a step by itself.
+    """
 
     node: AnyNode
     attempt: int
     progress: Progress
+    tasks: Tasks | None = None
+
+    @property
+    def step(self) -> str:
+        """The name of the step that the case is at during the call."""
+        return self.node.name if self.tasks is None else self.tasks.name
 
 
 class RunBranches(NamedTuple):

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple, TypeGuard
 
 from pydantic_core import to_json
 
@@ -24,11 +25,13 @@ from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, shor
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.evidence import error_name
 from pointsman.kernel.guarding import progress_of
+from pointsman.kernel.moment import NOTHING as NOTHING_HAPPENED
 from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import BranchRow
 from pointsman.kernel.snapshot import Cell
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 
+RECORDED = "{}"  # the outcome in the row of a body's call: the record has what it returned
 FAILURES_MAX = 10  # failures that a reason names; the event `joined` names all
 
 
@@ -41,19 +44,24 @@ class ItemAt(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """One branch: the name of its row and events, the digest of what it reads, and its item in an `each(...)`."""
+    """One branch: the name of its row and events, the digest of what it reads, and its item in an `each(...)`.
+
+    The end of one that is `recorded`, a call of a body, goes into the record at once. The others end in fields, with their step.
+    """
 
     name: str
     node: AnyNode
     reads: str
     item: ItemAt | None = None
+    recorded: bool = False
 
 
 class BranchEnd(NamedTuple):
-    """The result of one attempt of a branch."""
+    """The result of one attempt of a branch: its events, its row, and what it wrote."""
 
     events: tuple[Event, ...]
     write: BranchRow
+    cells: Mapping[str, Cell] = NOTHING
 
 
 class Branches:
@@ -196,24 +204,50 @@ def kept(at: Moment, step: Parallel, ends: Sequence[BranchEnd]) -> StepResult:
     writes = tuple(end.write for end in ends)
     if not isinstance(step, Tasks):
         return StepResult(events, branches=writes)
-    entries = [_entry(row) for row in writes if row.outcome is not None or row.failure is not None]
+    entries = [_entry(end) for end in ends if end.write.outcome is not None or end.write.failure is not None]
     # A call that ended at its first attempt has no row, and needs none. The row of another one is marked as ended.
     rows = tuple(_ended(row) for row in writes if (row.outcome is None and row.failure is None) or row.name in at.case.branches)
     if not entries:
         return StepResult(events, branches=rows)
-    cell = codec_of(at.process.state).write(step.record, entries, step.name)
-    return StepResult((*events[:-1], replace(events[-1], writes={step.record: cell})), branches=rows)
+    # What a call returned was encoded when it ended, so the item is put together from that.
+    cell = Cell([value for value, _ in entries], f"[{','.join([text for _, text in entries])}]", step.name, appends=True)
+    last = events[-1]
+    last = Event(last.kind, last.step, last.attempt, last.facts, {step.record: cell})
+    return StepResult((*events[:-1], last), branches=rows)
 
 
-def _entry(row: BranchRow) -> dict[str, Any]:
-    if row.failure is not None:
-        return {"call": row.name, "failure": json.loads(row.failure)}
-    [outcome] = json.loads(row.outcome or "{}").values()
-    return {"call": row.name, "value": json.loads(outcome)["value"]}
+def _entry(end: BranchEnd) -> tuple[dict[str, Any], str]:
+    """The entry of a call in the record, and its JSON."""
+    name, failure = end.write.name, end.write.failure
+    if failure is not None:
+        return {"call": name, "failure": json.loads(failure)}, f'{{"call":{encode_basestring(name)},"failure":{failure}}}'
+    [cell] = end.cells.values()
+    return {"call": name, "value": cell.value}, f'{{"call":{encode_basestring(name)},"value":{cell.text}}}'
 
 
 def _ended(row: BranchRow) -> BranchRow:
-    return BranchRow(row.name, outcome="{}", reads=row.reads) if row.outcome is not None or row.failure is not None else row
+    return BranchRow(row.name, outcome=RECORDED, reads=row.reads) if row.outcome is not None or row.failure is not None else row
+
+
+def needs_no_branch(step: Parallel, case: Case) -> TypeGuard[Tasks]:
+    """Whether a step is one call of a body that has not been tried yet. It is made like the call of a node."""
+    return isinstance(step, Tasks) and len(step.calls) == 1 and step.waits is None and step.calls[0].name not in case.branches
+
+
+def only_call(step: Tasks) -> Branch:
+    """The only call of a body, as a branch."""
+    return _called(step.calls[0], 0)
+
+
+def only_call_ended(at: Moment, step: Tasks, end: CallEnd) -> StepResult:
+    """What follows from the first attempt of the only call of a body. If another one follows, the call becomes a branch."""
+    branch = only_call(step)
+    ended = branch_ended(at, branch, BranchRow(branch.name, reads=branch.reads), end)
+    result = kept(at, step, (ended,))
+    if result.events[-1].writes:
+        return result
+    again_at = ended.write.wake_at
+    return replace(result, wake_at=at.now if again_at is None else again_at, attempts=0)
 
 
 def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
@@ -226,11 +260,11 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     written = written_by(at, node, end, place)
     if not isinstance(written, Exception):
         # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
-        return BranchEnd((succeeded(name, number, end.facts, written, NOTHING),), after._replace(outcome=outcome_text(written.cells)))
+        return _has_written((succeeded(name, number, end.facts, written, NOTHING),), branch, after, written.cells)
     followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end, written)
     events = followed.events
     if followed.wrote is not None:
-        return BranchEnd(events, after._replace(outcome=outcome_text(followed.wrote)))
+        return _has_written(events, branch, after, followed.wrote)
     if followed.again_at is not None:
         return BranchEnd(events, after._replace(wake_at=followed.again_at, guard=row.guard))
     if followed.progress is not None:
@@ -242,6 +276,10 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     return BranchEnd(events, after._replace(failure=failure.model_dump_json()))
 
 
+def _has_written(events: tuple[Event, ...], branch: Branch, after: BranchRow, cells: Mapping[str, Cell]) -> BranchEnd:
+    return BranchEnd(events, after._replace(outcome=RECORDED if branch.recorded else outcome_text(cells)), cells)
+
+
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
     """The result for a branch that got no permit: it tries again at `until` (Unix seconds)."""
     assert branch.node.limit is not None
@@ -249,14 +287,12 @@ def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) 
     return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, reads=branch.reads, guard=row.guard))
 
 
-def without_permit(at: Moment, branches: Branches, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
-    """No branch can go on without a permit: the case waits for one in the backlog."""
-    assert branches.refused is not None
-    branch, why = branches.refused
+def without_permit(at: Moment, branch: Branch, attempt: int, why: str | None, kept: StepResult = NOTHING_HAPPENED) -> StepResult:
+    """No branch can go on without a permit, this one first: the case waits for one in the backlog."""
     limit = branch.node.limit
     assert limit is not None
-    waits = waits_event(branch.name, limit.name, branches.rows[branch.name].attempts + 1, why)
-    return StepResult((*events, waits), wake_at=at.now, needs=limit.name, branches=writes, attempts=0)
+    waits = waits_event(branch.name, limit.name, attempt, why)
+    return replace(kept, events=(*kept.events, waits), wake_at=at.now, needs=limit.name, attempts=0)
 
 
 def has_answered(end: BranchEnd) -> bool:
@@ -285,12 +321,11 @@ def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event
 
 def late_event(branch: Branch, end: BranchEnd) -> Event | None:
     """The event of a branch that ended after the verdict; nothing follows from it. None if it was only waiting for a permit."""
-    (first, *_), write = end
+    (first, *_), write, cells = end
     if first.kind is Kind.PERMIT_WAITED:
         return None
     if write.outcome is not None:
-        texts: Sequence[str] = list(json.loads(write.outcome).values())
-        result = short(", ".join(texts))
+        result = short(", ".join(cell.text for cell in cells.values()))
     elif first.kind is Kind.GUARD_VIOLATED:
         result = "; ".join(f"{violation['check']}: {violation['message']}" for violation in first.facts["violations"])
     else:
@@ -305,7 +340,7 @@ def renewed(branches: Iterable[BranchRow]) -> tuple[BranchRow, ...]:
 
 
 def _called(call: TaskCall, position: int) -> Branch:
-    return Branch(call.name, call.node, call.digest, ItemAt(position, call.name, call.arguments))
+    return Branch(call.name, call.node, call.digest, ItemAt(position, call.name, call.arguments), recorded=True)
 
 
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:

@@ -43,6 +43,7 @@ from pointsman.kernel.commands import CallEffect, CallNode, Command, Continue, R
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import ERASED_TEXT, Event, Kind
 from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes, standing_after
+from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.happenings import Happening
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import NONE_RECEIVED, Received
@@ -295,15 +296,20 @@ def _continued(at: Moment, came: happenings.Continued) -> Plan | Refusal:
 
 
 def _node_ended(at: Moment, came: happenings.NodeEnded) -> Plan | Refusal:
-    if at.case.row.step != came.call.node.name:
-        return Refusal(f"the case is not at {came.call.node.name!r}")
-    return _conclude(at, attempts.node_ended(at, came.call.node, came.end))
+    call = came.call
+    if at.case.row.step != call.step:
+        return Refusal(f"the case is not at {call.step!r}")
+    if call.tasks is not None:
+        return _conclude(at, joins.only_call_ended(at, call.tasks, came.end))
+    return _conclude(at, attempts.node_ended(at, call.node, came.end))
 
 
 def _permit_refused(at: Moment, came: happenings.PermitRefused) -> Plan | Refusal:
     if isinstance(came.wanted, CallNode):
-        if at.case.row.step != came.wanted.node.name or came.wanted.node.limit is None:
+        if at.case.row.step != came.wanted.step or came.wanted.node.limit is None:
             return Refusal(f"the case does not wait for a permit of {came.wanted.node.name!r}")
+        if came.wanted.tasks is not None:
+            return _conclude(at, joins.without_permit(at, joins.only_call(came.wanted.tasks), 1, came.why))
         return _conclude(at, attempts.wait_for_permit(at, came.wanted.node, why=came.why))
     if not _is_at(at, came.wanted.effect, came.wanted.undoes) or came.wanted.effect.limit is None:
         return Refusal(f"the case does not wait for a permit of {came.wanted.effect.name!r}")
@@ -366,7 +372,9 @@ def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan | Refu
     if came.branches.over or (kept.events and kept.events[-1].writes):
         return _conclude(at, replace(kept, events=(*came.late, *kept.events)))
     if came.branches.refused is not None:
-        return _conclude(at, joins.without_permit(at, came.branches, kept.events, kept.branches))
+        branch, why = came.branches.refused
+        attempt = came.branches.rows[branch.name].attempts + 1
+        return _conclude(at, joins.without_permit(at, branch, attempt, why, kept))
     return _conclude(at, replace(kept, wake_at=came.branches.wake_at(at.now), attempts=0))
 
 
@@ -417,7 +425,7 @@ def _perform(at: Moment, step: Step) -> Plan:
 
 def _call(case: Case, step: "Parallel | Node[Any, Any]") -> Command:
     if isinstance(step, Parallel):
-        return RunBranches(step)
+        return CallNode(step.nodes[0], 1, BEGINNING, step) if joins.needs_no_branch(step, case) else RunBranches(step)
     if isinstance(step, Transaction):
         return RunTransaction(step)
     return CallNode(step, case.row.attempts, attempts.progress_in(case, step))

@@ -93,8 +93,6 @@ class BranchRunner:
         A branch begins only while the engine keeps the case and nobody has asked to cancel it. Running branches run to their end.
         """
         branches = Branches(session.process, session.case, step)
-        if isinstance(step, Tasks) and len(step.calls) == 1 and step.waits is None:
-            return await self._only_call(session, branches, offer)
         under_way = _UnderWay(branches)
         try:
             ends = await self._work(session, under_way, offer)
@@ -103,18 +101,6 @@ class BranchRunner:
             for attempt in under_way.tasks:
                 attempt.cancel()
         return BranchesRested(branches, tuple(ends), tuple(late))
-
-    async def _only_call(self, session: CaseSession, branches: Branches, offer: Callable[[], Offer]) -> BranchesRested:
-        """Make the one call that a body has asked for. It needs no task of its own, because nothing else happens to the case meanwhile."""
-        branch = branches.begin_next(self._clock.now()) if _may_begin(offer()) else None
-        if branch is None:
-            return BranchesRested(branches, ())
-        end = await self._attempt(session, branch, branches.rows[branch.name], offer)
-        if isinstance(end, str):
-            branches.refuse(branch, end)
-            return BranchesRested(branches, ())
-        branches.end(branch, end)
-        return BranchesRested(branches, (end,))
 
     async def _work(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> list[BranchEnd]:
         """Begin branches and commit their ends as they come. Return the last ends, which the next commit takes."""

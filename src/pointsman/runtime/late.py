@@ -24,8 +24,10 @@ class LateResults:
         self._commits = commits
         self._telling: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
 
-    def given_up(self, case: int, name: str, node: AnyNode, attempt: int) -> GivenUp:
-        """Return the callback for a plain function that ends after the engine gave up on it."""
+    def given_up(self, case: int, name: str, node: AnyNode, attempt: int) -> GivenUp | None:
+        """Return the callback for a plain function that ends after the engine gave up on it; None for a function that needs no thread."""
+        if node.asynchronous or node.inline:
+            return None
         return partial(self._ended, asyncio.get_running_loop(), case, name, node, attempt)
 
     def tell(self, case: int, event: Event) -> None:

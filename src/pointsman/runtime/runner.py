@@ -42,6 +42,7 @@ from pointsman.kernel.happenings import (
     PermitRefused,
     TransactionEnded,
 )
+from pointsman.kernel.joins import ItemAt
 from pointsman.kernel.machine import Plan, Refusal
 from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
@@ -173,9 +174,13 @@ class Runner:
             permit = await self._limits.take(case, node)
             if permit is None:
                 return PermitRefused(call, self._limits.why_shut(node.limit.name))
-        # A node that is not a branch records a late result only if it calls a model, because the response costs money.
-        given_up = None if node.guard is None else self._late.given_up(case.row.id, node.name, node, call.attempt)
-        request = Request(node, case.snapshot.cells, call.attempt, permit=permit, progress=call.progress, given_up=given_up)
+        name, item = node.name, None
+        if call.tasks is not None:
+            only = call.tasks.calls[0]
+            name, item = only.name, ItemAt(0, only.name, only.arguments)
+        # A node that is a step by itself records a late result only if it calls a model, because the response costs money.
+        given_up = None if node.guard is None and item is None else self._late.given_up(case.row.id, name, node, call.attempt)
+        request = Request(node, case.snapshot.cells, call.attempt, permit=permit, progress=call.progress, item=item, given_up=given_up)
         return NodeEnded(call, await self._calls.call(session, request))
 
     async def _run_branches(self, session: CaseSession, wanted: RunBranches, offer: Offers) -> Happening:
