@@ -15,10 +15,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=1, help="how many schedules, each with the next seed")
     parser.add_argument("--step", type=int, default=1, help="from one seed to the next")
+    parser.add_argument("--entrypoints", action="store_true", help="of the entrypoints")
     given = parser.parse_args()
     collect_seldom()
     for seed in range(given.seed, given.seed + given.count * given.step, given.step):
-        print(json.dumps(run(seed)._asdict()), flush=given.count == 1)
+        print(json.dumps(run(seed, entrypoints=given.entrypoints)._asdict()), flush=given.count == 1)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import logging
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
+import bodies
 from trades import Approval, Mail, Note, fits, processes
 from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Oracle, Provider, Unreliable, Wire, World, at_once
 
@@ -34,7 +35,7 @@ PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
 GARBAGE_MAX = 50_000  # objects: what a few schedules leave behind
 PROCESSES = processes()
 ALLOWED = re.compile(
-    "in doubt|the engine died|ended without a result|was started|was rejected|failed after|passed its guard|was not called|was not sent|did not arrive|used up its|may or may not"
+    "in doubt|the engine died|ended without a result|was started|was rejected|Rejected|failed after|passed its guard|was not called|was not sent|did not arrive|used up its|may or may not"
 )
 ENDED = {Status.DONE, Status.CANCELLED}
 
@@ -77,7 +78,7 @@ class Machine:
             handle.recover(now=world.store_time())
         resources = {"provider": schedule.provider, "unreliable": schedule.unreliable, "oracle": schedule.oracle}
         opening = Engine.open(
-            "", PROCESSES, resources=resources, store=Wire(world, host, handle),
+            "", schedule.deployed(), resources=resources, store=Wire(world, host, handle),
             clock=HostClock(world.loop, host), random=Random(world.random.random()), grace_seconds=world.pick((0.0, 5.0)), concurrency=3,
         )  # fmt: skip
         async with opening as engine:
@@ -106,8 +107,9 @@ class Machine:
 class Schedule:
     """Everything of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, entrypoints: bool = False) -> None:
         self.seed = seed
+        self.entrypoints = entrypoints
         self.world = World(seed)
         self.random = Random(seed + 2)
         self.provider = Provider(self.world)
@@ -121,6 +123,10 @@ class Schedule:
         self.cancelled: set[int] = set()
         self.machines = [Machine(self, f"engine-{n}") for n in range(1 if self.world.embedded else self.random.choice((2, 2, 3)))]
         self.by_host = lambda host: next(m for m in self.machines if m.host is host)
+
+    def deployed(self) -> Sequence[AnyProcess]:
+        """The processes of an engine that begins. Of the entrypoints each engine has older or newer code."""
+        return bodies.deployed(newer=self.world.random.random() < 0.5) if self.entrypoints else PROCESSES
 
     def run(self) -> Result:
         loop = self.world.loop
@@ -167,8 +173,8 @@ class Schedule:
         loop, random = self.world.loop, self.random
         people = []
         for n in range(random.choice((1, 2, 2, 3))):
-            process = random.choice(PROCESSES)
-            people += [loop.create_task(work) for work in self._job(f"job-{n}", process)]
+            work = self._trips(f"job-{n}") if self.entrypoints else self._job(f"job-{n}", random.choice(PROCESSES))
+            people += map(loop.create_task, work)
         while loop.time() < FAULT_SECONDS:
             await asyncio.sleep(random.choice((1.0, 5.0, 20.0)))
             self._meddle()
@@ -217,6 +223,18 @@ class Schedule:
     def _insist_on_mail(self, process: str, message: Mail | Note) -> Coroutine[Any, Any, None]:
         kind = type(message).__name__.lower()
         return self._insist((process, kind, message), lambda engine: engine.send(process, message, name=kind))
+
+    def _trips(self, thread: str) -> list[Coroutine[Any, Any, None]]:
+        """The invocations of one thread: one after the other, or several at once."""
+        random, process = self.random, bodies.JOURNEYS[0]
+        numbers = range(1, random.choice((2, 2, 3)))
+        trips = [bodies.Trip(thread=thread, number=number, parts=random.choices([*bodies.PARTS], k=random.randint(2, 5))) for number in numbers]
+
+        def invoke(trip: bodies.Trip) -> Callable[[Engine], Awaitable[Any]]:
+            invocation = process.invoked(trip, thread, trip.id)
+            return lambda engine: engine.send(process.name, invocation, key=trip.id)
+
+        return [self._insist((process.name, "invocation", trip), invoke(trip)) for trip in trips]
 
     async def _insist(self, key: Any, call: Callable[[Engine], Awaitable[Any]]) -> None:
         """Ask until somebody says that it is done; at times once more than that."""
@@ -322,9 +340,9 @@ class Schedule:
         if pause is None or pause.closed is not None or pause.name != "approval":
             return
         fields = {field.field: field.text for field in at_once(world.store.fields(row.id))}
-        draft = fields.get("draft", '""').strip('"')
+        draft = fields.get("shown" if self.entrypoints else "draft", '""').strip('"')
         verdict = random.choice(("yes", "yes", "yes", "no", "redo")) if world.faults else "yes"
-        seen = f"{draft}!" if verdict == "yes" and world.chance(0.2) else draft
+        seen = f"{draft}!" if verdict == "yes" and not self.entrypoints and world.chance(0.2) else draft
         edits = {"draft": seen} if seen != draft else {}
         name = f"person-{len(self.answers)}"
         position = len(self.answers)
@@ -398,7 +416,7 @@ class Schedule:
     def _count_messages(self, rows: dict[int, Any]) -> None:
         """Each message that was acknowledged has come to something, and each mail to one thing."""
         world = self.world
-        messages = [row for row in all_messages(world.store) if row.name in {"mail", "note"}]
+        messages = [row for row in all_messages(world.store) if row.name in {"mail", "note", "invocation"}]
         if len({(row.process, row.name, row.key) for row in messages}) < len(messages):
             world.violate("duplicated: a message was taken in twice")
         known = {(row.process, row.name, row.correlation, _number(row)): row for row in messages}
@@ -414,6 +432,9 @@ class Schedule:
                     world.violate(f"lost: {key} was there before case {lost[0]} began, and it did not get it")
             elif row.status not in {MessageStatus.TAKEN, MessageStatus.LOGGED, MessageStatus.PASSED}:
                 world.violate(f"lost: {key} is {row.status} for case {row.case}")
+        if self.entrypoints:
+            bodies.count(world, self.provider, rows, messages)
+            return
         for number, row in rows.items():
             fields = {field.field: json.loads(field.text) for field in at_once(world.store.fields(number))}
             taken = [json.loads(one.body)["number"] for one in messages if one.case == number and one.status is MessageStatus.TAKEN]
@@ -535,7 +556,10 @@ def all_messages(store: MemoryStore) -> list[MessageRow]:
 
 def _number(row: Any) -> int:
     """The number of a message; a note that was logged has no body any more, but its key says it."""
-    return int(row.key.rpartition("/")[2]) if row.status is MessageStatus.LOGGED else int(json.loads(row.body)["number"])
+    if row.status is MessageStatus.LOGGED:
+        return int(row.key.rpartition("/")[2])
+    message = json.loads(row.body)
+    return int(message.get("input", message)["number"])
 
 
 def collect_seldom() -> None:
@@ -544,10 +568,10 @@ def collect_seldom() -> None:
     gc.set_threshold(GARBAGE_MAX)
 
 
-def run(seed: int) -> Result:
-    """Run one schedule; what the engines log of it, its journal tells as well."""
+def run(seed: int, *, entrypoints: bool = False) -> Result:
+    """Run one schedule of the processes with rules, or of the entrypoints; what the engines log of it, its journal tells as well."""
     LOG.disabled = True
     try:
-        return Schedule(seed).run()
+        return Schedule(seed, entrypoints=entrypoints).run()
     finally:
         LOG.disabled = False

@@ -92,6 +92,7 @@ class Wire:
         self._world, self._host, self._store = world, host, store
         self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
         self.closing, self.notifications = store.closing, store.notifications
+        self.reader = self
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._store, name)
@@ -144,12 +145,12 @@ class Wire:
             mails = [message.body for message in at_once(self._store.messages(t.case)) if message.name == "mail"]
             if any(json.loads(mail)["number"] > json.loads(standing)["number"] for mail in mails):
                 world.violate(f"stale: an intent of case {t.case}, for which there is a newer mail")
-        if t.pause is not None:
-            world.opened[t.case] = now
         for event in t.events:
             early = {"reminded": 20.0, "deadline.passed": DEADLINE_SECONDS, "woken": NAP_SECONDS}.get(event.kind)
             if early is not None and now < world.opened[t.case] + early - READING_SECONDS - world.set_ahead:
                 world.violate(f"stale: {event.kind} of case {t.case} came after {now - world.opened[t.case]:.1f} seconds")
+        if t.pause is not None:
+            world.opened[t.case] = now
 
 
 class Provider:

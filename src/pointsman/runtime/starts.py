@@ -88,7 +88,8 @@ class Starts:
         row = parent.case.row
         while (known := await self._store.case_by_key(process, key, tenant=row.tenant)) is not None:
             called_off = any(message.name == PARENT_ENDED for message in await self._store.messages(known.id))
-            if known.status is not Status.CANCELLED and not called_off:
+            now = await self._store.case(known.id)  # it may have taken in its cancel before its messages were read
+            if now is not None and now.status is not Status.CANCELLED and not called_off:
                 break
             number += 1
             key = f"{first}/{number}"
