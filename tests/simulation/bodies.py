@@ -65,7 +65,9 @@ async def slow(what: str, *, unreliable: Unreliable = INJECTED) -> str:
     return "in time"
 
 
-async def call(place: str, seen: list[Any], *, ctx: Context, provider: Provider, policy: str, stale: bool = False, limited: bool = False) -> str:
+async def call(
+    place: str, seen: list[Any], *, ctx: Context, provider: Provider, policy: str, stale: bool = False, limited: bool = False
+) -> str:
     """What an effect does outside. Its key belongs to its case, and so does its place."""
     return await provider.call(ctx, policy, (f"{place} of case {ctx.case}", json.dumps(seen)), stale=stale, limited=limited)
 

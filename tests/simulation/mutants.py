@@ -20,6 +20,9 @@ from schedule import collect_seldom, run
 
 from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
+from pointsman.functional import program
+from pointsman.functional.body import Body
+from pointsman.functional.program import BodyProgram
 from pointsman.kernel import attempts, effects, evolve, joins, limits, messages, timers, transitions
 from pointsman.kernel.case import Case
 from pointsman.kernel.guarding import BEGINNING
@@ -352,13 +355,65 @@ def guard_forgets() -> None:
         replace(module, "progress_of", lambda _: lambda guard, text: BEGINNING)
 
 
+# Of the entrypoints.
+
+
+def found_by_position() -> None:
+    """The outcome of a call is found by the place of the call in the body."""
+
+    def ask(original: Any) -> Any:
+        def counted(self: Body, wanted: Any) -> Any:
+            return original(self, dataclasses.replace(wanted, digest=str(len(self.calls))))
+
+        return counted
+
+    replace(Body, "ask", ask)
+
+
+def found_by_name() -> None:
+    """The outcome of a call is found by the name of its task, and by how often that was called."""
+    replace(Body, "ask", lambda original: lambda self, wanted: original(self, dataclasses.replace(wanted, digest="")))
+
+
+def effect_without_intent() -> None:
+    """As `no_intent`, for the effects of a body."""
+    no_intent()
+
+
+def verdict_forgotten() -> None:
+    """What a body has decided over several calls is decided again whenever it is run again."""
+
+    def notes(original: Any) -> Any:
+        def silent(self: BodyProgram, body: Any) -> Any:
+            body.verdicts.clear()
+            return original(self, body)
+
+        return silent
+
+    replace(BodyProgram, "_notes", notes)
+
+
+def answer_after_all() -> None:
+    """An answer that came too late replaces the one that counted."""
+
+    def learn(original: Any) -> Any:
+        def last(cells: Any, entry: Any) -> Any:
+            return original(cells, {**entry, "answer": len(cells["answers"].value) - 1} if "answer" in entry else entry)
+
+        return last
+
+    replace(program, "_outcome", learn)
+
+
+OF_ENTRYPOINTS = (found_by_position, found_by_name, effect_without_intent, verdict_forgotten, answer_after_all)
+
 MUTANTS = {
     mutant.__name__.replace("_", " "): mutant
     for mutant in (
         no_fence, no_intent, no_settle, deadline_after_intent, key_with_attempt, key_life_ignored, at_most_once_retried, early_message_dropped,
         timer_without_epoch, lost_join, counted_limit, no_argument_digest, orphan_intent_ignored, stale_cancel, no_invalidation, stale_result_kept,
         message_twice, late_message_lost, answer_lost, answer_to_whatever, wrong_join, start_twice, failed_commit_presumed,
-        guard_forgets,
+        guard_forgets, *OF_ENTRYPOINTS,
     )
 }  # fmt: skip
 
@@ -368,7 +423,7 @@ def hunt(name: str, seeds: int) -> None:
     MUTANTS[name]()
     violations, seed = [], 0
     for seed in range(seeds):
-        violations = run(seed).violations
+        violations = run(seed, entrypoints=MUTANTS[name] in OF_ENTRYPOINTS).violations
         if violations:
             break
     print(json.dumps({"name": name, "seed": seed if violations else None, "violation": next(iter(violations), None)}), flush=True)

@@ -228,7 +228,9 @@ class Schedule:
         """The invocations of one thread: one after the other, or several at once."""
         random, process = self.random, bodies.JOURNEYS[0]
         numbers = range(1, random.choice((2, 2, 3)))
-        trips = [bodies.Trip(thread=thread, number=number, parts=random.choices([*bodies.PARTS], k=random.randint(2, 5))) for number in numbers]
+        trips = [
+            bodies.Trip(thread=thread, number=number, parts=random.choices([*bodies.PARTS], k=random.randint(2, 5))) for number in numbers
+        ]
 
         def invoke(trip: bodies.Trip) -> Callable[[Engine], Awaitable[Any]]:
             invocation = process.invoked(trip, thread, trip.id)
