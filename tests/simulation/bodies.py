@@ -292,9 +292,9 @@ def _count_record(world: World, row: Any, fields: dict[str, Any]) -> None:
     standing: set[str] = set()
     used: Counter[tuple[str, int]] = Counter()
     for entry in (entry for item in fields.get("record") or () for entry in item):
-        name = entry["call"]
+        name = entry["call"] + " since" * ("since" in entry)
         if entry.get("void"):
-            standing.discard(name)
+            standing -= {name, f"{name} since"}
         elif not entry.get("left_out"):
             if name in standing:
                 world.violate(f"duplicated: {name} of case {row.id} is recorded twice")
