@@ -601,6 +601,30 @@ def test_all_migrations_in_one_transaction_leave_the_same_tables_as_one_after_th
     assert tables(tmp_path / "at once.db") == tables(tmp_path / "slowly.db")
 
 
+def test_an_empty_file_that_another_program_has_locked_gets_its_tables_when_the_lock_is_gone(tmp_path: Path) -> None:
+    connections = [sqlite3.connect(tmp_path / "cases.db", isolation_level=None, timeout=0.0) for _ in range(2)]
+    with closing(connections[0]) as ours, closing(connections[1]) as another:
+        ours.execute("PRAGMA journal_mode = WAL")
+        another.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as refused:
+            sqlite_file.migrate(ours)
+        another.execute("ROLLBACK")
+        sqlite_file.migrate(ours)
+
+        assert sqlite_file.is_locked(refused.value)
+        assert ours.execute("PRAGMA user_version").fetchone() == (migrations("sqlite")[-1][0],)
+
+
+def test_each_new_file_has_an_incarnation_of_its_own(tmp_path: Path) -> None:
+    found = set()
+    for name in ("one.db", "another.db"):
+        filled(tmp_path / name, cases=0)
+        with open_reader(tmp_path / name) as reader:
+            found.add(reader.incarnation)
+
+    assert len(found) == 2
+
+
 def _failed(path: Path) -> None:
     async def main() -> None:
         await open_sqlite(path, now=10.0)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from copy import copy
-from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -20,9 +19,9 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
-from pointsman.store.sqlite_file import RETURNS_PAGES, STATEMENTS_MAX, explain, migrate
+from pointsman.store.sqlite_file import STATEMENTS_MAX, explain, image
 from pointsman.store.sqlite_reader import SqliteReader
-from pointsman.store.statements import statements
+from pointsman.store.statements import migrations, statements
 
 T = TypeVar("T")
 
@@ -197,22 +196,10 @@ def _as_raised(error: BaseException) -> BaseException:
     return refusal(error) if isinstance(error, Exception) and not isinstance(error, PointsmanError) else error
 
 
-@cache
-def _image() -> bytes:
-    """An empty database with the current tables: copying it is faster than creating them."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        connection.execute(RETURNS_PAGES)
-        migrate(connection)
-        return connection.serialize()
-    finally:
-        connection.close()
-
-
 def _new_database(incarnation: str | None) -> sqlite3.Connection:
     connection = sqlite3.connect(
         ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_MAX, factory=_Connection
     )
-    connection.deserialize(_image())
+    connection.deserialize(image(migrations("sqlite")))
     connection.execute(statements("sqlite")["name_incarnation"], (incarnation,))
     return connection
