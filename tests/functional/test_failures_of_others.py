@@ -326,13 +326,24 @@ def pay(cents: int) -> str:
     return f"paid {cents}"
 
 
+@pytest.mark.parametrize("before_it", [False, True], ids=["first", "behind a new task"])
 @pytest.mark.parametrize("looked_at_before", [False, True])
-def test_an_effect_that_a_person_says_has_happened_is_not_made_again_with_other_arguments(tmp_path: Path, looked_at_before: bool) -> None:
+def test_an_effect_that_a_person_says_has_happened_is_not_made_again_with_other_arguments(
+    tmp_path: Path, looked_at_before: bool, before_it: bool
+) -> None:
+    def changed(cents: int) -> Body:
+        def body(given: None) -> str:
+            if before_it:
+                look_up("new").result()
+            return pay(cents).result()
+
+        return body
+
     with deployed(tmp_path, lambda given: pay(1_999).result(), tasks=(pay,)) as it:
         with pytest.raises(ThreadParked, match="in doubt"):
             it.invoke(None, thread="t")
         [effect] = it.checkpointer.engine.reader.effects(1)
-    with deployed(tmp_path, lambda given: pay(2_000).result(), tasks=(pay,)) as it:
+    with deployed(tmp_path, changed(2_000)) as it:
         engine = it.checkpointer.engine
         if looked_at_before:  # the changed body parks again, and what it asked for must not take the outcome
             engine.redrive(1, by="ada", why="try")
@@ -341,13 +352,13 @@ def test_an_effect_that_a_person_says_has_happened_is_not_made_again_with_other_
         row = engine.wait_until_resting(1)
         assert row.status is Status.PARKED
         assert "is recorded, and the body asks for pay" in str(row.reason)
-    with deployed(tmp_path, lambda given: pay(1_999).result(), tasks=(pay,)) as it:
+    with deployed(tmp_path, changed(1_999)) as it:
         engine = it.checkpointer.engine
         engine.redrive(1, by="ada", why="the old arguments")
         assert engine.wait_until_resting(1).status is Status.DONE
         assert engine.state(1).result.value == "paid 1999"
 
-    assert DONE == ["pay 1999"]
+    assert DONE == (["pay 1999", "look_up new"] if before_it else ["pay 1999"])
 
 
 def test_an_invocation_with_the_same_key_finds_the_pause_behind_what_a_deploy_inserted(tmp_path: Path) -> None:

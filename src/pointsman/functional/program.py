@@ -146,7 +146,8 @@ class BodyProgram:
             return False
         begun = bool(body) or body.dead
         for entry in (entry for item in items[known:] for entry in item):
-            if (entry.get("void") and begun) or (body.pending is not None and not _saw(body, cells, entry)):
+            unrecorded = body.pending is not None or body.verdicts
+            if (entry.get("void") and begun) or (unrecorded and not _saw(body, cells, entry)):
                 return False
             self._learn(body, cells, entry)
         body.items = items
@@ -302,10 +303,16 @@ def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failur
 
 
 def _saw(body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> bool:
-    """Whether what the body has taken in before it was recorded is what was recorded: of two answers at once, the other one may have come first."""
+    """Whether what is recorded is what the body has seen or decided before.
+
+    Of two answers at once, the other one may have come first, and another engine may have decided later over more outcomes.
+    """
     name = entry["call"]
-    concerned = body.pending is not None and body.pending["call"] == name and "left_out" not in entry
-    return not concerned or body.known[name] == _outcome(cells, entry)
+    if "left_out" in entry or "since" in entry:
+        return True
+    if name in body.verdicts:
+        return bool(body.verdicts[name] == entry.get("value"))
+    return body.pending is None or body.pending["call"] != name or body.known[name] == _outcome(cells, entry)
 
 
 def _was_rejected(outcome: Returned | Failure) -> bool:

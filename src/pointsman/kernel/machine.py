@@ -218,23 +218,23 @@ def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
         t = stays(at, StepResult((event,), settlement=settlement), at.case.row.status, added=cells or {})
         t.reason, t.outcome = at.case.row.reason, at.case.row.outcome
         return _plan(at, t, at.case.snapshot, _REST)
-    if cells is None or (at.case.migrated is None and not at.case.messages and not _asks_for_another(at, came.key)):
+    if cells is None or (at.case.migrated is None and not at.case.messages and not _goes_on_elsewhere(at, came.key)):
         # The step finds the outcome in the ledger.
         return _back_to_backlog(at, StepResult((event,), wake_at=at.now, settlement=settlement, attempts=0))
-    # A migration, a message that waits, or a changed body may change what the effect reads, and so its key. Under another key the step
-    # would not find the outcome, so it is written at once.
+    # A migration, a message that waits, or a changed body may change what the effect reads, and so its key, or lead to another step first.
+    # Under another key the step would not find the outcome, so it is written at once.
     received = messages.received(at)
     event = replace(event, facts={**event.facts, "fields": list(cells)}, writes=cells)
     after = _after(at, event, received)
     return _go_on(at, after, StepResult((event,), settlement=settlement), received)
 
 
-def _asks_for_another(at: Moment, key: str) -> bool:
-    """Whether the case would go on with an effect under another key than this one."""
+def _goes_on_elsewhere(at: Moment, key: str) -> bool:
+    """Whether the case would go on with something else than the effect under this key."""
     after = next_after(at.program, at.case.snapshot, None)
     step = after.decision.step
     if not isinstance(step, Effect):
-        return False
+        return not isinstance(step, Compensate)  # which finds in the ledger what is taken back
     try:
         return effects.effect_key(at.case.incarnation, at.process, after.snapshot, step)[0] != key
     except Exception:  # the author's key function may raise anything, and the step says so
