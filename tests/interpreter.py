@@ -21,7 +21,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 BOUND_SECONDS = 60.0  # far longer than any command takes
 AT_THE_START = ("PYTHON", "LC_", "LANG")  # variables that an interpreter reads once, when it starts
@@ -170,6 +170,31 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> t
     return code, vars(main)
 
 
+def _end(code: Any, names: dict[str, Any]) -> NoReturn:
+    """Run the code and end as Python does, but leave the modules alone: to take them apart copies every page that they are in."""
+    ended = 0
+    try:
+        exec(code, names)
+    except SystemExit as left:
+        ended = left.code if isinstance(left.code, int) else int(left.code is not None)
+        if isinstance(left.code, str):
+            print(left.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        ended = 1
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    names.clear()
+    gc.collect()  # tells of what was left open
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.excepthook(*sys.exc_info())
+        ended = 120  # as Python's own end has it
+    sys.stderr.flush()
+    os._exit(ended)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder of this file
     for name in IMPORTED:
@@ -178,5 +203,8 @@ if __name__ == "__main__":
         main = sys.modules.pop(name)  # `-m` runs it anew
         for where in main.COMMANDS.values():
             import_module(f"{main.__package__}.{where.partition('.')[0]}")  # it imports the one that is called
+    texts = import_module("pointsman.store.statements")
+    texts.statements("sqlite")  # each reader would read them, and each engine with a new file would make its tables
+    import_module("pointsman.store.sqlite_file").image(texts.migrations("sqlite"))
     gc.freeze()  # or each child copies the pages of what it looks through
-    exec(*_become(*_serve(socket.socket(fileno=int(sys.argv[1])))))
+    _end(*_become(*_serve(socket.socket(fileno=int(sys.argv[1])))))
