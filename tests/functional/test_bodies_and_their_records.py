@@ -1,5 +1,6 @@
 """What a body does depends on its record only: not on what it saw in memory, and not on where its calls stand."""
 
+import gc
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,25 @@ def test_a_body_that_has_decided_what_another_engine_recorded_otherwise_does_not
     assert verdict["value"] == {"ended": [a]}
     assert result(elsewhere.next(1, cells(process, *late))).value == ["A", "B"]
     assert result(here.next(1, cells(process, *late))).value == ["A", "B"]
+
+
+def test_a_body_that_is_dropped_is_freed_and_calls_nothing_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    @entrypoint()
+    def tidy(given: Any) -> None:
+        try:
+            find("a").result()
+        finally:
+            find("b").result()
+
+    monkeypatch.setattr("pointsman.functional.program.BODIES_MAX", 5)
+    program = BodyProgram(tidy.process)
+    for case in range(20):
+        assert len(program.next(case, cells(tidy.process)).step.calls) == 1
+        program.next(case, cells(tidy.process, given="something else"))
+        program.describe(cells(tidy.process))
+
+    gc.collect()
+    assert sum(isinstance(one, Body) and one.steps is tidy.process.steps for one in gc.get_objects()) == 5
 
 
 # Edits of a body while its case waits.

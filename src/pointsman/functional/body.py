@@ -152,6 +152,7 @@ class Body(greenlet):
         self.waiting: Waiting | None = None
         self.outside: Callable[[], AbstractContextManager[None]] | None = None  # is entered while the body is suspended
         self.ended = False
+        self.dropped = False
         self.value: Any = None
         self.raised: BaseException | None = None
         self._asked: dict[tuple[str, str], int] = {}
@@ -212,8 +213,17 @@ class Body(greenlet):
             self.parent = getcurrent()
             self.switch()
 
+    def drop(self) -> None:
+        """Unwind a suspended body that nobody goes on with. Its stack refers to it, so that it would never be freed."""
+        self.dropped = True
+        if self:  # it has begun, and has not ended
+            self.parent = getcurrent()
+            self.throw()
+
     def wait(self, waiting: Waiting) -> None:
         """Suspend the body until one of the calls has ended."""
+        if self.dropped:  # a `finally` of the body calls something
+            raise GreenletExit
         if getcurrent() is not self:
             raise RuntimeError(
                 f"the result of {waiting.calls[0].wanted.step!r} was asked for outside the body that called it; ask for it in the body."

@@ -113,7 +113,9 @@ class BodyProgram:
         body.go_on()
         decision = self._decided(body, cells)
         early = isinstance(decision.step, Tasks)  # a new call comes first, and the body may ask for the others behind it
-        return describe(body, decision, self._changed(body), [] if early else self._left(body))
+        described = describe(body, decision, self._changed(body), [] if early else self._left(body))
+        body.drop()
+        return described
 
     def _decided(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
         return self._ended(body) if body.ended else self._waits(body, cells)
@@ -132,11 +134,13 @@ class BodyProgram:
         bodies = self._bodies
         body = bodies.get(case)
         if body is None or not self._take_in(body, cells, items):
+            if body is not None:
+                body.drop()
             body = bodies[case] = _Suspended(self.process, cells)
             self._take_in(body, cells, items)
         bodies.move_to_end(case)
         if len(bodies) > BODIES_MAX:
-            bodies.popitem(last=False)
+            bodies.popitem(last=False)[1].drop()
         return body
 
     def _take_in(self, body: _Suspended, cells: Mapping[str, Cell], items: list[list[RecordEntry]]) -> bool:
