@@ -21,7 +21,6 @@ from pointsman.definition.rules import TaskCall
 from pointsman.definition.state import Failure
 from pointsman.errors import PointsmanError
 from pointsman.functional.mistakes import Unread
-from pointsman.functional.record import Returned
 from pointsman.kernel.codec import digest
 from pointsman.kernel.record import record
 
@@ -52,6 +51,13 @@ class TaskFailed(PointsmanError):
 
 class TaskTimeout(TaskFailed, TimeoutError):
     """A task had no result in time."""
+
+
+@record
+class Value:
+    """What a call returned, as JSON values."""
+
+    value: Any
 
 
 @record
@@ -94,7 +100,7 @@ class Call(Unread, Generic[R]):
     body: "Body"
     name: str
     wanted: Wanted
-    outcome: Returned | Failure | None = None
+    outcome: Value | Failure | None = None
 
     @property
     def of(self) -> str:  # type: ignore[override]
@@ -146,7 +152,7 @@ class Body(greenlet):
         self._function = function
         self.calls: dict[str, Call[Any]] = {}
         self.open: dict[str, Call[Any]] = {}
-        self.known: dict[str, Returned | Failure] = {}
+        self.known: dict[str, Value | Failure] = {}
         self.unasked: dict[str, None] = {}
         self.verdicts: dict[str, Any] = {}
         self.waiting: Waiting | None = None
@@ -174,14 +180,15 @@ class Body(greenlet):
         number = self._asked[step, digest] = self._asked.get((step, digest), 0) + 1
         place = digest + (f"#{number}" if number > 1 else "")
         name = f"{step}[{place}]" if place else step
-        asked = self.calls[name] = Call[Any](self, name, wanted, self.known.get(name))
+        asked: Call[Any] = Call(self, name, wanted, self.known.get(name))
+        self.calls[name] = asked
         if asked.outcome is None:
             self.open[name] = asked
         else:
             self.unasked.pop(name, None)
         return asked
 
-    def learn(self, name: str, outcome: Returned | Failure | None) -> None:
+    def learn(self, name: str, outcome: Value | Failure | None) -> None:
         """Take in a recorded outcome; None takes it back, before the body has begun."""
         if outcome is None:
             self.known.pop(name, None)
@@ -197,7 +204,7 @@ class Body(greenlet):
 
     def decide(self, call: Call[Any], verdict: Any) -> None:
         """Settle a call that the body itself decides, and remember to record the verdict."""
-        call.outcome = Returned(value=verdict)
+        call.outcome = Value(verdict)
         self.open.pop(call.name, None)
         self.verdicts[call.name] = verdict
 

@@ -24,6 +24,7 @@ from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.blocking import BlockingEngine
 from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
+from pointsman.runtime.session import Rested
 from pointsman.store.query import CaseQuery
 
 G = TypeVar("G")
@@ -252,13 +253,18 @@ async def _has_gone_on(engine: Engine, case: int, row: CaseRow) -> bool:
 
 async def _resting(engine: Engine, case: int) -> CaseRow:
     """The case that a thread rests at: its own, or that of an entrypoint that its body has called and that has not ended."""
-    row = await engine.wait_until_resting(case)
-    while row.status is Status.WAITING and row.step not in {None, SLEEP}:
+    return (await _rested(engine, case)).row
+
+
+async def _rested(engine: Engine, case: int) -> Rested:
+    """The same, with its fields if they are at hand."""
+    rested = await engine.rested(case)
+    while (row := rested.row).status is Status.WAITING and row.step not in {None, SLEEP}:
         child = next((child for child in await engine.reader.children(row.id) if child.status not in ENDED), None)
         if child is None:
             break
-        row = await engine.wait_until_resting(child.id)
-    return row
+        rested = await engine.rested(child.id)
+    return rested
 
 
 async def open_case_of(engine: Engine, process: AnyProcess, thread: str | None) -> CaseRow:
@@ -275,12 +281,12 @@ async def open_case_of(engine: Engine, process: AnyProcess, thread: str | None) 
 async def outcome(engine: Engine, process: EntrypointProcess, case: int) -> Any:
     """Wait until a case has ended or waits for somebody, and return its result, or the pause."""
     changed = engine.changed
-    row = await _resting(engine, case)
+    row, cells = await _rested(engine, case)
     while goes_on(process, case, row):
         async for _ in engine.changes(since=changed):
             changed = engine.changed
             break
-        row = await _resting(engine, case)
+        row, cells = await _rested(engine, case)
     if row.status is Status.WAITING:
         try:
             return paused(await engine.pending(row.id))
@@ -289,8 +295,11 @@ async def outcome(engine: Engine, process: EntrypointProcess, case: int) -> Any:
                 raise
             return await outcome(engine, process, case)
     if row.status is Status.DONE:
-        result = next((row.text for row in await engine.reader.fields(case) if row.field == RESULT), None)
-        return process.result(None if result is None else json.loads(result)["value"])
+        if cells is not None and RESULT in cells:
+            text: str | None = cells[RESULT].text
+        else:
+            text = next((row.text for row in await engine.reader.fields(case) if row.field == RESULT), None)
+        return process.result(None if text is None else json.loads(text)["value"])
     if row.status is Status.CANCELLED:
         raise ThreadCancelled(row)
     raise ThreadParked(row)

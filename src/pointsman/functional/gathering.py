@@ -8,9 +8,8 @@ from pydantic import TypeAdapter
 
 from pointsman.definition.rules import Failures, Quorum
 from pointsman.definition.state import Failure
-from pointsman.functional.body import Call, TaskFailed, Waiting, Wanted, current_body, digest_of_arguments
+from pointsman.functional.body import Call, TaskFailed, Value, Waiting, Wanted, current_body, digest_of_arguments
 from pointsman.functional.mistakes import ArgumentsInvalid, Unread
-from pointsman.functional.record import Returned
 
 GATHER: Final = "gather"
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -58,7 +57,7 @@ class Gathered(Unread):
 
     def _results(self, failed: Sequence[Call[Any]]) -> list[Any]:
         if isinstance(self.failures, Quorum):
-            succeeded = sum(isinstance(call.outcome, Returned) for call in self.calls)
+            succeeded = sum(isinstance(call.outcome, Value) for call in self.calls)
             if succeeded < self.failures.needed:
                 message = f"{self.failures.needed} of {len(self.calls)} calls were needed, and {len(self.calls) - len(failed)} can succeed"
                 raise TaskFailed(self.call.name, Failure(step=GATHER, error="QuorumMissed", message=message, attempts=0))

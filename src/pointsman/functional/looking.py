@@ -6,8 +6,8 @@ from typing import Any
 
 from pointsman.definition.rules import Park
 from pointsman.definition.state import Failure
-from pointsman.functional.body import Body, TaskFailed
-from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RECORD, RESULTS, SHOWN, WOKEN, Returned
+from pointsman.functional.body import Body, TaskFailed, Value
+from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RECORD, RESULTS, SHOWN, WOKEN
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.program import CallDescription, Description
 
@@ -30,7 +30,7 @@ def describe(body: Body, decision: Decision, changed: Sequence[str], left: Seque
 
 
 def _described(
-    body: Body, call: str, several: Counter[str], outcome: Returned | Failure | None, *, left_out: bool = False
+    body: Body, call: str, several: Counter[str], outcome: Value | Failure | None, *, left_out: bool = False
 ) -> CallDescription:
     step = call.partition("[")[0]
     asked = body.calls.get(call)

@@ -12,7 +12,7 @@ from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
-from pointsman.functional.body import Body, Call, TaskFailed
+from pointsman.functional.body import Body, Call, TaskFailed, Value
 from pointsman.functional.looking import describe
 from pointsman.functional.process import EntrypointProcess, Final, plain
 from pointsman.functional.record import (
@@ -274,6 +274,8 @@ class BodyProgram:
 
     def _notes(self, body: _Suspended) -> dict[str, Cell]:
         """What the body has seen or decided and what is not recorded yet."""
+        if body.pending is None and not body.verdicts and not body.unasked:
+            return {}
         notes = [body.pending] if body.pending is not None else []
         notes += [RecordEntry(call=name, value=verdict) for name, verdict in body.verdicts.items()]
         notes += [RecordEntry(call=name, left_out=True) for name in self._changed(body)]
@@ -291,19 +293,19 @@ def _length(cells: Mapping[str, Cell], field: str) -> int:
     return len(cells[field].value) if field in cells else 0  # type: ignore[arg-type]
 
 
-def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failure:
+def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Value | Failure:
     if "value" in entry:
-        return Returned(value=entry["value"])
+        return Value(entry["value"])
     if "failure" in entry:
         return Failure.model_validate(entry["failure"])
     if "woken" in entry:
-        return Returned(value=entry["woken"])
+        return Value(entry["woken"])
     if "answer" in entry:
         answers: Any = cells[ANSWERS].value
-        return Returned(value=answers[entry["answer"]])
+        return Value(answers[entry["answer"]])
     outcomes: Any = cells[OUTCOMES].value
     outcome: Returned | Failure = outcomes[entry["outcome"]]
-    return outcome
+    return Value(outcome.value) if isinstance(outcome, Returned) else outcome
 
 
 def _saw(body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> bool:
@@ -319,7 +321,7 @@ def _saw(body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> boo
     return body.pending is None or body.pending["call"] != name or body.known[name] == _outcome(cells, entry)
 
 
-def _was_rejected(outcome: Returned | Failure) -> bool:
+def _was_rejected(outcome: Value | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.error == Rejected.__name__
 
 

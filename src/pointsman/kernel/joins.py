@@ -200,13 +200,13 @@ def waiting_since(process: AnyProcess, step: Tasks, now: float) -> Mapping[str, 
 
 def kept(at: Moment, step: Parallel, ends: Sequence[BranchEnd]) -> StepResult:
     """The ends of branches as they come. The ends of a body's calls go into its record, with the last event."""
-    events = tuple(event for end in ends for event in end.events)
-    writes = tuple(end.write for end in ends)
+    events = tuple([event for end in ends for event in end.events])
+    writes = tuple([end.write for end in ends])
     if not isinstance(step, Tasks):
         return StepResult(events, branches=writes)
     entries = [_entry(end) for end in ends if end.write.outcome is not None or end.write.failure is not None]
     # A call that ended at its first attempt has no row, and needs none. The row of another one is marked as ended.
-    rows = tuple(_ended(row) for row in writes if (row.outcome is None and row.failure is None) or row.name in at.case.branches)
+    rows = tuple([_ended(row) for row in writes if (row.outcome is None and row.failure is None) or row.name in at.case.branches])
     if not entries:
         return StepResult(events, branches=rows)
     # What a call returned was encoded when it ended, so the item is put together from that.
@@ -277,7 +277,8 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
 
 
 def _has_written(events: tuple[Event, ...], branch: Branch, after: BranchRow, cells: Mapping[str, Cell]) -> BranchEnd:
-    return BranchEnd(events, after._replace(outcome=RECORDED if branch.recorded else outcome_text(cells)), cells)
+    outcome = RECORDED if branch.recorded else outcome_text(cells)
+    return BranchEnd(events, BranchRow(after.name, after.attempts, outcome=outcome, reads=after.reads), cells)
 
 
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:

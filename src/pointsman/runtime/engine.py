@@ -18,7 +18,7 @@ from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, NewCase
-from pointsman.kernel.snapshot import AT_REST, ENDED, Status
+from pointsman.kernel.snapshot import AT_REST, ENDED, Cell, Status
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
@@ -38,7 +38,7 @@ from pointsman.runtime.retention import Retention, Vacuumed
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
-from pointsman.runtime.session import CaseSession
+from pointsman.runtime.session import CaseSession, Rested
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.tasks import TaskPage, task_page
 from pointsman.runtime.threads import Threads
@@ -86,7 +86,7 @@ class Engine:
         self._retention = Retention(ports, registry.newest, self._appended, self._fail)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
+        self._waiting: dict[int, list[asyncio.Future[Rested]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._changes = 0
         self._stoppers: set[asyncio.Event] = set()
@@ -268,14 +268,18 @@ class Engine:
 
     async def wait_until_resting(self, case: int) -> CaseRow:
         """Wait until the case is waiting, parked, blocked or has ended. Raises UnknownCase, EngineStopped."""
+        return (await self.rested(case)).row
+
+    async def rested(self, case: int) -> "Rested":
+        """The same, with the fields of the case if this engine has moved it there meanwhile."""
         self._check_running()
-        waiter: asyncio.Future[CaseRow] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Rested] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
         try:
             row = None if self._scheduler.holds(case) else await self._cases.row(case)
             if row is None or row.status not in AT_REST:
                 return await waiter
-            return row
+            return Rested(row)
         finally:
             waiters = self._waiting.get(case, [])
             if waiter in waiters:
@@ -495,7 +499,7 @@ class Engine:
         if transition.wake_at is not None:
             self._queued(transition.needs, transition.wake_at)
         if transition.status in AT_REST and transition.case in self._waiting:
-            self._tell(plan.case.row)
+            self._tell(plan.case.row, plan.case.snapshot.cells if plan.case.whole else None)
 
     def _queued(self, needs: str | None, wake_at: float) -> None:
         """Wake the scheduler when a case in the backlog can be claimed: at its time, or when its limit has room."""
@@ -522,10 +526,10 @@ class Engine:
         self._release_held()  # an engine may have died after the end of a case, before it delivered the held messages
         await self._versions.unblock()
 
-    def _tell(self, row: CaseRow) -> None:
+    def _tell(self, row: CaseRow, cells: Mapping[str, Cell] | None = None) -> None:
         for waiter in self._waiting.pop(row.id, ()):
             if not waiter.done():
-                waiter.set_result(row)
+                waiter.set_result(Rested(row, cells))
 
     def _fail(self, error: Exception) -> None:
         """Stop the engine. What was committed stays; every call that waits gets the error."""

@@ -1,8 +1,9 @@
 """A case that this engine runs: the case, its program, and the resources reserved for its next call."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import TaskWait
@@ -13,9 +14,18 @@ from pointsman.kernel.happenings import Happening
 from pointsman.kernel.machine import Plan, Refusal, advance
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import Program
+from pointsman.kernel.rows import CaseRow
+from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.threads import Call
+
+
+class Rested(NamedTuple):
+    """A case at rest: its row, and its fields if they are at hand."""
+
+    row: CaseRow
+    cells: Mapping[str, Cell] | None = None
 
 
 @dataclass(slots=True)
