@@ -221,11 +221,15 @@ class Body(greenlet):
             self.switch()
 
     def drop(self) -> None:
-        """Unwind a suspended body that nobody goes on with. Its stack refers to it, so that it would never be freed."""
+        """Let go of a body that nobody goes on with, and unwind it if it is suspended.
+
+        Its stack and its calls refer to it, so it would be freed late or never.
+        """
         self.dropped = True
         if self:  # it has begun, and has not ended
             self.parent = getcurrent()
             self.throw()
+        self.calls, self.open = {}, {}
 
     def wait(self, waiting: Waiting) -> None:
         """Suspend the body until one of the calls has ended."""

@@ -74,6 +74,7 @@ class BodyProgram:
         decision = self._decided(body, cells)
         if isinstance(decision.step, Finish | Park):
             self._bodies.pop(case, None)
+            body.drop()
         return decision
 
     def pause(self, case: int, cells: Mapping[str, Cell], name: str) -> Pause | None:
