@@ -97,7 +97,7 @@ class Tasks(Parallel):
     record: str = ""
     waits: TaskWait | None = None
 
-    @cached_property
+    @property
     def name(self) -> str:
         """Always the same, so that the calls go on when the body asks for more."""
         return TASKS

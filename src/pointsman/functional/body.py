@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from inspect import iscoroutine
 from typing import Any, Generic, Literal, TypeVar
 
@@ -107,11 +106,11 @@ class Call(Unread, Generic[R]):
         """What was called, in words."""
         return f"{'entrypoint' if self.wanted.kind == 'child' else 'task'} {self.wanted.step!r}"
 
-    @cached_property
     def as_branch(self) -> TaskCall:
         """The branch that runs the call of a plain task."""
-        assert self.wanted.node is not None
-        return TaskCall(self.name, self.wanted.node, self.wanted.digest, self.wanted.arguments)
+        wanted = self.wanted
+        assert wanted.node is not None
+        return TaskCall(self.name, wanted.node, wanted.digest, wanted.arguments)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the call, and return its result.

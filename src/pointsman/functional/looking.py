@@ -29,9 +29,7 @@ def describe(body: Body, decision: Decision, changed: Sequence[str], left: Seque
     return Description(decision, tuple(calls), anew, tuple(short[name] for name in left), _redrive(body, decision), SHOWN_BY_CALLS)
 
 
-def _described(
-    body: Body, call: str, several: Counter[str], outcome: Value | Failure | None, *, left_out: bool = False
-) -> CallDescription:
+def _described(body: Body, call: str, several: Counter[str], outcome: Value | Failure | None, *, left_out: bool = False) -> CallDescription:
     step = call.partition("[")[0]
     asked = body.calls.get(call)
     kind = asked.wanted.kind if asked is not None else ""

@@ -3,12 +3,14 @@
 import dis
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from pointsman.definition.children import Child
 from pointsman.definition.fingerprint import digest_of_parts
@@ -21,6 +23,7 @@ from pointsman.errors import DefinitionError, ValueRefused
 from pointsman.functional.mistakes import different, refused
 from pointsman.functional.record import INVOCATION, OUTCOMES, RESULT, WOKEN, Asked, Invocation, Plain, Thread, thread_type
 from pointsman.kernel.codec import describe
+from pointsman.kernel.snapshot import Cell
 
 V = TypeVar("V")
 S = TypeVar("S")
@@ -124,6 +127,21 @@ def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     if again != checked:
         raise different(what, checked, again)
     return dumped
+
+
+def recorded(adapter: TypeAdapter[Any], value: Any, what: str, writer: str) -> Any:
+    """A value as a cell of JSON values, from which `adapter` makes the same value again. Raises ValueRefused and FutureUsed.
+
+    Most values are written and read once. One that JSON may not hold is returned as `plain` gives it, and whoever encodes it says what is wrong.
+    """
+    validate = adapter.validator.validate_python
+    with suppress(Exception):
+        checked = validate(value)
+        raw = adapter.serializer.to_json(checked, warnings=False)
+        back = from_json(raw)
+        if validate(back) == checked and b"\\u0000" not in raw and b"Infinity" not in raw:
+            return Cell(back, raw.decode(), writer)
+    return plain(adapter, value, what)
 
 
 def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Any, TypeAdapter[Any]]:

@@ -213,7 +213,7 @@ class BodyProgram:
         assert waiting is not None
         name = waiting.calls[0].name
         waits = None if waiting.seconds is None else TaskWait(name, waiting.seconds, body.since.get(name))
-        calls = tuple([call.as_branch for call in tasks])
+        calls = tuple([call.as_branch() for call in tasks])
         nodes = tuple([call.node for call in calls])
         step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)
         return Decision(step, rule, writes=self._notes(body))

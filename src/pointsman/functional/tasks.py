@@ -20,7 +20,7 @@ from pointsman.definition.signature import ItemParameter, Signature
 from pointsman.errors import DefinitionError
 from pointsman.functional.body import Call, CallKind, Wanted, current_body, digest_of_arguments
 from pointsman.functional.mistakes import Unread, arguments_invalid
-from pointsman.functional.process import SLEEP, plain
+from pointsman.functional.process import SLEEP, plain, recorded
 from pointsman.functional.record import ASKED, OUTCOMES, RESULTS, Asked, Returned
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ class TaskNode(Node[Any, Any]):
 
     def split(self, result: object) -> Mapping[str, object]:
         """The result as JSON values, under the name that branches write."""
-        return {RESULTS: plain(self.returned, result, f"the result of task {self.name!r}")}
+        return {RESULTS: recorded(self.returned, result, f"the result of task {self.name!r}", self.name)}
 
 
 @dataclass(frozen=True, eq=False)

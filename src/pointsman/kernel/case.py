@@ -162,10 +162,15 @@ def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]
 
 
 def encode(process: AnyProcess, node: AnyNode, values: Mapping[str, object], *, place: str | None = None) -> dict[str, Cell]:
-    """Check what a step returned and convert it to cells; with a `place` they are entries of fields. Raises ValueRefused."""
+    """Check what a step returned and convert it to cells; with a `place` they are entries of fields. Raises ValueRefused.
+
+    An entry that is a cell already was checked and converted by its node.
+    """
     codec = codec_of(process.state)
     if place is not None:
-        return {name: codec.encode_entry(name, place, value, node.name) for name, value in values.items()}
+        return {
+            name: value if isinstance(value, Cell) else codec.encode_entry(name, place, value, node.name) for name, value in values.items()
+        }
     cells = {}
     for name, value in values.items():
         cells[name] = codec.write(name, value, node.name)

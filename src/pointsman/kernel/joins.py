@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Each, Parallel, TaskCall, Tasks
+from pointsman.definition.rules import TASKS, Each, Parallel, TaskCall, Tasks
 from pointsman.definition.state import Failure
 from pointsman.kernel.attempts import CallEnd, Try, follow, succeeded, waits_event, why_failed, written_by
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
@@ -209,19 +209,30 @@ def kept(at: Moment, step: Parallel, ends: Sequence[BranchEnd]) -> StepResult:
     rows = tuple([_ended(row) for row in writes if (row.outcome is None and row.failure is None) or row.name in at.case.branches])
     if not entries:
         return StepResult(events, branches=rows)
-    # What a call returned was encoded when it ended, so the item is put together from that.
-    cell = Cell([value for value, _ in entries], f"[{','.join([text for _, text in entries])}]", step.name, appends=True)
     last = events[-1]
-    last = Event(last.kind, last.step, last.attempt, last.facts, {step.record: cell})
+    last = Event(last.kind, last.step, last.attempt, last.facts, _recorded(step, entries))
     return StepResult((*events[:-1], last), branches=rows)
 
 
-def _entry(end: BranchEnd) -> tuple[dict[str, Any], str]:
-    """The entry of a call in the record, and its JSON."""
+_Entry = tuple[dict[str, Any], str]
+"""An entry of a record, and its JSON."""
+
+
+def _recorded(step: Tasks, entries: Sequence[_Entry]) -> dict[str, Cell]:
+    """The item of a record that has these entries. What the calls returned was encoded when they ended."""
+    text = entries[0][1] if len(entries) == 1 else ",".join([text for _, text in entries])
+    return {step.record: Cell([value for value, _ in entries], f"[{text}]", TASKS, appends=True)}
+
+
+def _entry(end: BranchEnd) -> _Entry:
     name, failure = end.write.name, end.write.failure
     if failure is not None:
         return {"call": name, "failure": json.loads(failure)}, f'{{"call":{encode_basestring(name)},"failure":{failure}}}'
-    [cell] = end.cells.values()
+    return _returned(name, end.cells)
+
+
+def _returned(name: str, cells: Mapping[str, Cell]) -> _Entry:
+    [cell] = cells.values()
     return {"call": name, "value": cell.value}, f'{{"call":{encode_basestring(name)},"value":{cell.text}}}'
 
 
@@ -241,8 +252,11 @@ def only_call(step: Tasks) -> Branch:
 
 def only_call_ended(at: Moment, step: Tasks, end: CallEnd) -> StepResult:
     """What follows from the first attempt of the only call of a body. If another one follows, the call becomes a branch."""
-    branch = only_call(step)
-    ended = branch_ended(at, branch, BranchRow(branch.name, reads=branch.reads), end)
+    call = step.calls[0]
+    written = written_by(at, call.node, end, call.name)
+    if not isinstance(written, Exception):
+        return StepResult((succeeded(call.name, 1, end.facts, written, _recorded(step, [_returned(call.name, written.cells)])),))
+    ended = _branch_failed(at, only_call(step), BranchRow(call.name, reads=call.digest), end, written)
     result = kept(at, step, (ended,))
     if result.events[-1].writes:
         return result
@@ -252,15 +266,20 @@ def only_call_ended(at: Moment, step: Tasks, end: CallEnd) -> StepResult:
 
 def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
     """What follows from one attempt of a branch: an outcome, another attempt, the guard's next move, or a failure."""
+    written = written_by(at, branch.node, end, None if branch.item is None else branch.item.place)
+    if isinstance(written, Exception):
+        return _branch_failed(at, branch, row, end, written)
+    after = BranchRow(branch.name, row.attempts + 1, reads=branch.reads)
+    # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
+    return _has_written((succeeded(branch.name, after.attempts, end.facts, written, NOTHING),), branch, after, written.cells)
+
+
+def _branch_failed(at: Moment, branch: Branch, row: BranchRow, end: CallEnd, written: Exception) -> BranchEnd:
     name, node, number = branch.name, branch.node, row.attempts + 1
     place = None if branch.item is None else branch.item.place
     if number > node.retry.attempts_max and end.error is not None:
         number = node.retry.attempts_max
     after = BranchRow(name, number, reads=branch.reads)
-    written = written_by(at, node, end, place)
-    if not isinstance(written, Exception):
-        # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
-        return _has_written((succeeded(name, number, end.facts, written, NOTHING),), branch, after, written.cells)
     followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end, written)
     events = followed.events
     if followed.wrote is not None:

@@ -360,4 +360,9 @@ def _decided(rule: str, reads: tuple[str, ...], step: str) -> EventWrite:
 
 @lru_cache(maxsize=4_096)  # as many as the steps of a program have attempts
 def _succeeded(step: str | None, attempt: int, fields: tuple[str, ...]) -> EventWrite:
-    return EventWrite(_SUCCEEDED, step, attempt, _json({"fields": fields}))
+    return EventWrite(_SUCCEEDED, step, attempt, _fields(fields))
+
+
+@lru_cache(maxsize=4_096)  # as many sets of fields as steps write; the call of a task has a name of its own
+def _fields(fields: tuple[str, ...]) -> str:
+    return _json({"fields": fields})
