@@ -34,6 +34,8 @@ from pointsman import (
     open_reader,
 )
 from pointsman.store.sqlite import open_sqlite
+from pointsman.store.sqlite_file import image
+from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child, recovers
 from pointsman_desk import desk as at_desk
@@ -181,7 +183,7 @@ def template_of(root: Path) -> Path:
 
 
 def build_once() -> None:
-    """Let all lives under a policy have the process that is built here before they begin: building it takes longer than a life."""
+    """Let all lives under a policy have the process that is built here before they begin, and the tables: building them takes longer than a life."""
     processes = {
         policy: wiring.process_of(DeskConfig(home=Path("desk"), mailbox=Path("mailbox")), models=1, safety=policy)
         for policy in POLICIES.values()
@@ -189,6 +191,7 @@ def build_once() -> None:
     for process in processes.values():
         assert process.fingerprint, "each life reads it"
     wiring.process_of = lambda _, *, models, safety: processes[safety]
+    image(migrations("sqlite"))
     gc.freeze()  # or each child copies the pages of what it looks through
 
 
