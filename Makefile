@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: desk screenshots check check-desk check-library test test-journeys test-others soak lint bench system-deps clean
+.PHONY: desk screenshots check check-desk check-library test test-journeys test-desk test-library soak lint bench system-deps clean
 
 # With ONCE=1 the desk ends when the mailbox is worked off.
 desk: $(VENV)/.desk
@@ -29,17 +29,21 @@ check-desk:
 check-library:
 	$(IN_MEMORY) $(BIN)/python -m pytest -q $(wildcard tests/test_*.py) tests/definition tests/kernel tests/mappings tests/operations
 
-# Two runs side by side, of about the same length: the journeys, which often wait for processes, with some long tests; and the others.
-WITH_JOURNEYS := $(addprefix tests/,journeys simulation/test_mutants.py store/test_io_faults.py store/test_power_loss.py desk/test_wrapped_mails.py)
+# Three runs side by side, of about the same computing time: on two cores, one computes while another one waits for a process or a timer.
+JOURNEYS := $(addprefix tests/,journeys store/test_power_loss.py)
+DESK := $(addprefix tests/,desk models server simulation web)
 
 test: lint
-	@$(MAKE) --no-print-directory -j2 test-journeys test-others
+	@$(MAKE) --no-print-directory -j3 test-journeys test-desk test-library
 
 test-journeys:
-	$(IN_MEMORY) $(BIN)/python -m pytest $(WITH_JOURNEYS)
+	$(IN_MEMORY) $(BIN)/python -m pytest $(JOURNEYS)
 
-test-others:
-	$(IN_MEMORY) $(BIN)/python -m pytest $(WITH_JOURNEYS:%=--ignore=%)
+test-desk:
+	$(IN_MEMORY) $(BIN)/python -m pytest $(DESK)
+
+test-library:
+	$(IN_MEMORY) $(BIN)/python -m pytest $(patsubst %,--ignore=%,$(JOURNEYS) $(DESK))
 
 # The tiers of the tests whose size is a figure, at full size and one after another; each prints its figure and its seed.
 TIERS := $(wildcard $(addprefix tests/,kernel/test_machine.py kernel/test_body_machine.py simulation/test_simulation.py simulation/test_mutants.py store/test_power_loss.py store/test_io_faults.py \
