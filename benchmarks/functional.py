@@ -32,7 +32,7 @@ FRONTS = (
 def measured(*, quick: bool) -> Iterator[list[Row]]:
     """Measure the group, and yield the rows of each comparison as they come."""
     rounds, seconds = (2, 1.0) if quick else (5, 4.0)
-    for concurrency in (1, 64):
+    for concurrency in (1, 64, 256):
         yield compared(FRONTS, "functional-entrypoint", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
     for concurrency in (1, 16):
         yield compared(SAVERS, "functional-saver", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)

@@ -46,10 +46,10 @@ FUNCTIONS = (ingest, classify, fetch_order, draft, validate, send)
 
 
 @asynccontextmanager
-async def ours(file: Path) -> AsyncIterator[Invoke]:
+async def ours(file: Path, concurrency: int) -> AsyncIterator[Invoke]:
     """The entrypoint of this library."""
     tasks = [task(function) for function in FUNCTIONS]
-    checkpointer = Checkpointer(file)
+    checkpointer = Checkpointer(file, concurrency=concurrency)
 
     @entrypoint(checkpointer=checkpointer, tasks=tuple(tasks))
     async def handle(case: int) -> dict[str, Any]:
@@ -60,8 +60,8 @@ async def ours(file: Path) -> AsyncIterator[Invoke]:
 
 
 @asynccontextmanager
-async def langgraph(file: Path) -> AsyncIterator[Invoke]:
-    """The entrypoint of LangGraph."""
+async def langgraph(file: Path, _: int) -> AsyncIterator[Invoke]:
+    """The entrypoint of LangGraph, which bounds no concurrency."""
     from langgraph import func  # noqa: PLC0415 - where it is not installed, ours is measured alone
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415
 
@@ -83,7 +83,7 @@ def entrypoints(folder: Path, *, front: str, concurrency: int, seconds: float) -
     """Six tasks, one after the other, `concurrency` threads at a time."""
 
     async def main() -> tuple[int, float]:
-        async with FRONTS[front](folder / "cases.db") as invoke:
+        async with FRONTS[front](folder / "cases.db", concurrency) as invoke:
             await invoke(0)
             return await repeated(invoke, concurrency=concurrency, seconds=seconds)
 

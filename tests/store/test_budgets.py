@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ import pytest
 from sqlite_work import PROCESS
 
 from pointsman import Engine, Process, State, finish, otherwise, when
+from pointsman.functional import entrypoint, task
+from pointsman.functional.entrypoints import begin, outcome
+from pointsman.functional.process import EntrypointProcess
 from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.kernel.words import SearchWrite
@@ -93,6 +96,16 @@ def six_steps() -> Process[Mail]:
     return process
 
 
+@task
+async def work(step: str, case: int) -> str:
+    return RESULT
+
+
+@entrypoint()
+def handle(case: int) -> str:
+    return [work(step, case).result() for step in STEPS][-1]
+
+
 def check(workload: str, figures: dict[str, float]) -> None:
     budget = BUDGETS[workload]
     assert figures.keys() == budget.keys()
@@ -100,6 +113,23 @@ def check(workload: str, figures: dict[str, float]) -> None:
     fallen = {name: (figure, budget[name]) for name, figure in figures.items() if figure < budget[name] * (1 - SLACK)}
     assert not risen, f"{workload} costs more than its budget: {risen}"
     assert not fallen, f"{workload} costs less than its budget: {fallen}; lower it in tests/budgets.json"
+
+
+def test_the_tasks_of_a_body_cost_no_more_commits_and_rows_than_steps(tmp_path: Path) -> None:
+    path, counted = tmp_path / "cases.db", Counted()
+
+    async def main() -> dict[str, float]:
+        clock = ManualClock(1e9)
+        store = await open_sqlite(path, now=1e9, failpoints=counted)
+        async with Engine.open(path, [handle.process], store=store, clock=clock) as engine:
+            for number in range(WARM + CASES):
+                if number == WARM:
+                    counted.watch(store)
+                clock.advance(1.0)
+                await invoke_body(engine, handle.process, number)
+            return counted.per_step(store, CASES * len(STEPS))
+
+    check("tasks of a body", asyncio.run(main()))
 
 
 def test_the_steps_of_one_case_at_a_time_keep_to_their_budget(tmp_path: Path) -> None:
@@ -120,22 +150,40 @@ def test_the_steps_of_one_case_at_a_time_keep_to_their_budget(tmp_path: Path) ->
     check("one case at a time", asyncio.run(main()))
 
 
+async def start_rules(engine: Engine, process: Process[Any], number: int) -> None:
+    started = await engine.start(process, Mail(case=number))
+    await engine.wait_until_resting(started.case)
+
+
+async def invoke_body(engine: Engine, process: Process[Any], number: int) -> None:
+    assert isinstance(process, EntrypointProcess)
+    case = await begin(engine, process, number, str(number), None)
+    assert await outcome(engine, process, case) == RESULT
+
+
+@pytest.mark.parametrize(
+    ("workload", "process", "once"),
+    [("functions called", six_steps(), start_rules), ("functions called by a body", handle.process, invoke_body)],
+    ids=["rules", "body"],
+)
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other releases of Python call other functions for the same")
-def test_the_functions_that_a_step_calls_keep_to_their_budget(tmp_path: Path) -> None:
+def test_the_functions_that_a_step_calls_keep_to_their_budget(
+    tmp_path: Path, workload: str, process: Process[Any], once: Callable[[Engine, Process[Any], int], Awaitable[None]]
+) -> None:
     path, calls = tmp_path / "cases.db", Counter[str]()
 
     def count(frame: Any, event: str, argument: Any) -> None:
-        calls["writer" if threading.current_thread().name == "pointsman-writer" else "loop"] += event == "call"
+        name = threading.current_thread().name
+        if not name.startswith("pointsman-reader"):
+            calls["writer" if name == "pointsman-writer" else "loop"] += event == "call"
 
     async def main() -> None:
-        process = six_steps()
         async with Engine.open(path, [process], clock=ManualClock(1e9)) as engine:
             for number in range(WARM + CASES):
                 if number == WARM:
                     calls.clear()
                     sys.setprofile(count)
-                started = await engine.start(process, Mail(case=number))
-                await engine.wait_until_resting(started.case)
+                await once(engine, process, number)
             sys.setprofile(None)
 
     threading.setprofile(count)
@@ -144,7 +192,7 @@ def test_the_functions_that_a_step_calls_keep_to_their_budget(tmp_path: Path) ->
     finally:
         threading.setprofile(None)  # type: ignore[arg-type]
         sys.setprofile(None)
-    check("functions called", {thread: round(count / (CASES * len(STEPS)), 1) for thread, count in calls.items()})
+    check(workload, {thread: round(count / (CASES * len(STEPS)), 1) for thread, count in calls.items()})
 
 
 def start(case: int) -> Transition:

@@ -3,7 +3,6 @@
 import dis
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -135,13 +134,14 @@ def recorded(adapter: TypeAdapter[Any], value: Any, what: str, writer: str) -> A
     Most values are written and read once. One that JSON may not hold is returned as `plain` gives it, and whoever encodes it says what is wrong.
     """
     validate = adapter.validator.validate_python
-    with suppress(Exception):
+    try:
         checked = validate(value)
         raw = adapter.serializer.to_json(checked, warnings=False)
         back = from_json(raw)
-        if validate(back) == checked and b"\\u0000" not in raw and b"Infinity" not in raw:
-            return Cell(back, raw.decode(), writer)
-    return plain(adapter, value, what)
+        sound = validate(back) == checked and b"\\u0000" not in raw and b"Infinity" not in raw
+    except Exception:
+        return plain(adapter, value, what)
+    return Cell(back, raw.decode(), writer) if sound else plain(adapter, value, what)
 
 
 def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Any, TypeAdapter[Any]]:

@@ -207,7 +207,7 @@ class BodyProgram:
         tasks = [call for call in body.open.values() if call.wanted.kind == "task"]
         if not tasks:
             return self._asks(body, cells, next(call for call in body.open.values() if call.wanted.kind != "gather"))
-        changed = self._changed(body)
+        changed = self._changed(body) if body.unasked else ()
         rule = f"the body calls anew what had other arguments before: {', '.join(changed)}" if changed else ""
         waiting = body.waiting
         assert waiting is not None
@@ -253,8 +253,13 @@ class BodyProgram:
         codec = codec_of(self.process.state)
         writes = self._notes(body)
         try:
-            writes[RESULT] = codec.encode(RESULT, Returned(value=self.process.plain(value)), BODY)
-            writes[SAVED] = codec.encode(SAVED, Returned(value=plain(_ANY, save, f"what entrypoint {self.process.name!r} saves")), BODY)
+            plain_value = self.process.plain(value)
+            writes[RESULT] = codec.encode(RESULT, Returned(value=plain_value), BODY)
+            if save is value and plain_value == value:  # it is the same as JSON values of any type, too
+                writes[SAVED] = writes[RESULT]
+            else:
+                saved = plain(_ANY, save, f"what entrypoint {self.process.name!r} saves")
+                writes[SAVED] = codec.encode(SAVED, Returned(value=saved), BODY)
         except Exception as error:
             return Decision(
                 Park(f"{message_of(error).removesuffix('.')}; correct the body of entrypoint {self.process.name!r}, and redrive the case")

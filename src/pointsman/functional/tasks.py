@@ -308,9 +308,9 @@ def _called_with(function: Callable[..., Any], name: str, parameters: Mapping[st
 
     def bound(call: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
         given = call.arguments if isinstance(call, Asked) else call
+        if names is not None and len(names) == len(given):
+            return [parameters[name].validator.validate_python(given[name]) for name in names], _NONE
         values = {name: parameters[name].validator.validate_python(value) for name, value in given.items()}
-        if names is not None and len(names) == len(values):
-            return [values[name] for name in names], _NONE
         arguments = inspect.BoundArguments(signature, values)
         return arguments.args, arguments.kwargs
 

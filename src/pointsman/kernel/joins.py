@@ -220,8 +220,8 @@ _Entry = tuple[dict[str, Any], str]
 
 def _recorded(step: Tasks, entries: Sequence[_Entry]) -> dict[str, Cell]:
     """The item of a record that has these entries. What the calls returned was encoded when they ended."""
-    text = entries[0][1] if len(entries) == 1 else ",".join([text for _, text in entries])
-    return {step.record: Cell([value for value, _ in entries], f"[{text}]", TASKS, appends=True)}
+    values, texts = zip(*entries, strict=True)
+    return {step.record: Cell([*values], f"[{','.join(texts)}]", TASKS, appends=True)}
 
 
 def _entry(end: BranchEnd) -> _Entry:

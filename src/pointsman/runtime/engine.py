@@ -93,6 +93,7 @@ class Engine:
         self._failure: Exception | None = None
         accepts = [accept for process in registry.newest for accept in process.accepts_messages.values()]
         self._takes_messages = bool(accepts)
+        self._releases = False
         self._holds_messages = any(accept.while_open == "hold" for accept in accepts)
 
     @classmethod
@@ -473,9 +474,14 @@ class Engine:
         return await self._starts.child(parent, process, inputs, key)
 
     def _release_held(self) -> None:
-        """Deliver, in the background, the held messages whose cases have ended."""
-        if self._takes_messages and self._failure is None:
-            self._cases.detach(self._starts.release_held)
+        """Deliver, in the background, the held messages whose cases have ended. Cases that end together are one look."""
+        if self._takes_messages and self._failure is None and not self._releases:
+            self._releases = True
+            self._cases.detach(self._released)
+
+    async def _released(self) -> None:
+        self._releases = False  # what ends from here on may be missed by this look
+        await self._starts.release_held()
 
     def _appended(self) -> None:
         self._changes += 1
