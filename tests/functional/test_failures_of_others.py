@@ -519,10 +519,11 @@ def test_a_guard_of_a_task_repairs_and_then_fails(tmp_path: Path) -> None:
     assert (score, "too high" in message, len(DONE)) == (1, True, 6)
 
 
-def test_two_entrypoints_share_a_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("permits", "at_once"), [(2, True), (1, False)], ids=["at once", "one by one"])
+def test_two_entrypoints_share_a_limit(tmp_path: Path, permits: int, *, at_once: bool) -> None:
     running, most = 0, 0
 
-    @task(limit=Limit("shop", concurrency=2))
+    @task(limit=Limit("shop", concurrency=permits))
     async def fetch(number: int) -> int:
         nonlocal running, most
         running += 1
@@ -532,13 +533,14 @@ def test_two_entrypoints_share_a_limit(tmp_path: Path) -> None:
         return number
 
     def body(given: int) -> int:
-        return sum(future.result() for future in [fetch(given + number) for number in range(5)])
+        calls = (fetch(given + number) for number in range(5))
+        return sum(future.result() for future in ([*calls] if at_once else calls))
 
     checkpointer = Checkpointer(tmp_path / "cases.db")
     both = [entrypoint(checkpointer=checkpointer, name=name)(body) for name in ("a", "b")]
     with checkpointer, ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda it: it.invoke(10), both)) == [60, 60]
-    assert most == 2
+    assert most == permits
 
 
 # Bodies that do what they must not.
