@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import postgres_server
 from models.openai_server import Remote, running
 from web.browsing import Chromium
 
@@ -50,3 +51,18 @@ def chromium() -> Iterator[Chromium]:
     browser = Chromium()
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """The PostgreSQL server of this run."""
+    server = postgres_server.server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: postgres_server.Server) -> Iterator[str]:
+    """A PostgreSQL database for one test: the URL names a schema of its own."""
+    with postgres.schema() as url:
+        yield url

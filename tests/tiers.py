@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,8 +31,12 @@ def program(name: str) -> str:
     elsewhere = [Path("/usr/local/sbin"), Path("/usr/sbin"), Path("/sbin"), *Path("/usr/lib/postgresql").glob("*/bin")]
     found = shutil.which(name, path=":".join([os.environ.get("PATH", os.defpath), *map(str, elsewhere)]))
     if found is None:
-        told = f"{name} is not here; `make system-deps` installs it"
-        if os.environ.get("CI"):
-            pytest.fail(told)
-        pytest.skip(told)
+        missing(f"{name} is not here; `make system-deps` installs it")
     return found
+
+
+def missing(told: str) -> NoReturn:
+    """Skip the test, because something that it needs is not here. Where CI is set, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)

@@ -33,7 +33,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Reader, Store
 from pointsman.store.checkpoints import ChannelValue, CheckpointId, CheckpointWrite, Value
 from pointsman.store.memory import MemoryStore
-from pointsman.store.sqlite_checkpoints import get
+from pointsman.store.sqlite_checkpoints import SqliteCheckpointReads
 from pointsman.store.sqlite_reader import SqliteReader
 
 PROCESS = "letter"
@@ -326,7 +326,7 @@ async def complaints(reader: SqliteReader, told: Told) -> list[str]:
     found += [f"message {body} was acknowledged and is gone" for body in told.posted - texts(reader, "body", "messages")]
     found += [f"event {facts} was acknowledged and is gone" for facts in told.appended - texts(reader, "facts", "events")]
     for id_, value in told.checkpoints.items():
-        checkpoint = reader.look(lambda connection, sql, id_=id_: get(connection, sql, "thread", "", id_))  # type: ignore[misc]
+        checkpoint = reader.look(lambda connection, sql, id_=id_: SqliteCheckpointReads(connection, sql).get("thread", "", id_))  # type: ignore[misc]
         if checkpoint is None or checkpoint.values["list"].content != value:
             found.append(f"checkpoint {id_} was acknowledged and is gone, or its value is another one")
     limit = (await reader.limits()).get("llm", LimitState())

@@ -14,11 +14,11 @@ import pytest
 from pointsman import CaseQuery, EngineStopped, Order, Status
 from pointsman.kernel.rows import PauseOpening
 from pointsman.kernel.words import search_write
-from pointsman.store import sqlite_find
+from pointsman.store import finding
+from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.memory import MemoryStore
 from pointsman.store.query import cursor_of
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
-from pointsman.store.sqlite_find import FEW, measure, search_for, statement
 from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.store.sqlite_threads import READERS_MAX
 from pointsman.store.statements import migrations, statements
@@ -40,7 +40,7 @@ class TestWalks(FindingConformance):
     @pytest.fixture
     def open_store(self, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
         monkeypatch.setattr("pointsman.store.sqlite_reader.FEW", 0)
-        monkeypatch.setattr(sqlite_find, "FEW", 0)
+        monkeypatch.setattr(finding, "FEW", 0)
 
         async def open_store() -> MemoryStore:
             return MemoryStore()
@@ -61,7 +61,7 @@ def test_no_query_reads_all_rows_of_a_table(tmp_path: Path) -> None:
     asyncio.run(opened_and_closed(tmp_path / "cases.db"))
     texts: dict[str, tuple[CaseQuery, dict[str, Any]]] = {}
     for query in queries():
-        search = search_for(SQL, query, "", 10)
+        search = search_for(SQLITE, SQL, query, "", 10)
         bound = {**search.values, "bound": 10}
         texts[statement(SQL, query, search, [FEW] * len(search.sources))] = query, bound
         for few in range(len(search.sources)):
@@ -87,7 +87,7 @@ def test_no_query_reads_all_rows_of_a_table(tmp_path: Path) -> None:
 def test_a_later_page_begins_where_the_last_one_ended(tmp_path: Path, order: Order) -> None:
     asyncio.run(opened_and_closed(tmp_path / "cases.db"))
     query = CaseQuery(order=order)
-    search = search_for(SQL, query, cursor_of(order, 1.0, 1), 10)
+    search = search_for(SQLITE, SQL, query, cursor_of(order, 1.0, 1), 10)
     with closing(sqlite3.connect(tmp_path / "cases.db")) as connection:
         plan = [
             row[3]

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 
 from pointsman import Engine, Log, Process, State, finish, otherwise, when
 from pointsman.store import sqlite_core, sqlite_reader
-from pointsman.store.sqlite_reader import LATEST
 from pointsman.store.statements import statements
+from pointsman.store.stored_rows import LATEST
 
 BODY_BYTES = 10_000
 MESSAGES = 200

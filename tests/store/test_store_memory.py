@@ -27,6 +27,9 @@ class SharedMemory:
     async def pass_seconds(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    async def close(self) -> None:
+        await self.store.close()
+
 
 class TestSharedMemoryStore(StoreConformance, LeaseConformance):
     @pytest.fixture

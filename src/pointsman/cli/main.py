@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "erase": "operating.erase",
     "pause-intake": "operating.pause_intake",
     "resume-intake": "operating.resume_intake",
+    "migrate": "migrating.migrate",
     "import-langgraph": "taking_over.import_langgraph",
     "serve": "serving.serve",
     "draw": "looking.draw",

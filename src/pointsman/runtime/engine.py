@@ -44,6 +44,7 @@ from pointsman.runtime.tasks import TaskPage, task_page
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
 from pointsman.runtime.watchdog import Watchdog
+from pointsman.store import postgres
 from pointsman.store.base import Failpoints, IntakePaused, Reader, Store, no_failpoints
 from pointsman.store.checkpoints import CheckpointStore
 from pointsman.store.query import CaseQuery, Order
@@ -114,6 +115,9 @@ class Engine:
     ) -> AsyncIterator[Self]:
         """Open the SQLite file at `path`, creating it if it is missing, and run every case in it that is due.
 
+        A `path` like `postgresql://user@host/database` names a PostgreSQL database, in which any number of engines share the cases. The extra
+        `pointsman[postgres]` is needed, and the parameter `schema` of the URL names a schema other than `pointsman`.
+
         If several versions of a process are given, a start uses the highest. A case uses its own version, or else the lowest that accepts it;
         a case that no version accepts is blocked. `resources` maps the names after the `*` of nodes and effects to objects. At most
         `concurrency` cases and `threads` plain functions run at once. When the block is left, the engine claims no more cases, waits up to
@@ -125,7 +129,7 @@ class Engine:
         check_resources(processes, resources or {})
         check_settings(concurrency, THREADS if isinstance(threads, Threads) else threads, grace_seconds)
         clock = clock or SystemClock()
-        opened = store or await open_sqlite(path, now=clock.now(), failpoints=failpoints)
+        opened = store or await _open(path, clock, failpoints)
         if isinstance(clock, SystemClock):
             clock.not_before(opened.clock_high_water)
         if opened.lease_seconds is not None:
@@ -553,3 +557,9 @@ class Engine:
     def _check_running(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+async def _open(path: str | Path, clock: Clock, failpoints: Failpoints) -> Store:
+    if isinstance(path, str) and postgres.is_url(path):
+        return await postgres.open_url(path, failpoints=failpoints)
+    return await open_sqlite(path, now=clock.now(), failpoints=failpoints)

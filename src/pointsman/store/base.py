@@ -484,12 +484,11 @@ class SharedStore(Protocol):
 class Store(
     CaseStore, MessageStore, DefinitionStore, LimitStore, ScheduleStore, RetentionStore, IntakeStore, SharedStore, Protocol
 ):  # fmt: skip
-    """All parts of a store. A handle belongs to one engine, which opens it inside its event loop and closes it.
+    """All parts of a store. A handle belongs to one engine, which opens it inside its event loop and closes it."""
 
-    `clock_high_water` is the highest time (Unix seconds) that was committed before the store was opened.
-    """
-
-    clock_high_water: float
+    @property
+    def clock_high_water(self) -> float:
+        """The highest time (Unix seconds) that was committed before the store was opened."""
 
     @property
     def checkpoints(self) -> CheckpointStore:

@@ -245,13 +245,13 @@ def joined(levels: int, content: bytes, chunk: Callable[[bytes], bytes]) -> byte
     return head + body
 
 
-def referred(levels: int, content: bytes, chunk: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    """The digests of all pieces of a value."""
+def referred(levels: int, content: bytes, chunk: Callable[[bytes], bytes]) -> Iterator[list[bytes]]:
+    """The digests of all pieces of a value, level by level. For the next level, `chunk` returns the pieces of the one before."""
     if not levels:
         return
     _, rests, body = _parts(levels, content)
     for number, rest in enumerate(reversed(rests), 1):
-        yield from _digests(body)
+        yield [*_digests(body)]
         if number < len(rests):
             body = b"".join([*(chunk(digest) for digest in _digests(body)), rest])
 

@@ -24,7 +24,8 @@ from pointsman.store.base import (
     Reader,
     ScheduleRow,
 )
-from pointsman.store.sqlite_checkpoints import SqliteCheckpoints
+from pointsman.store.checkpoint_rules import Checkpoints
+from pointsman.store.sqlite_checkpoints import SqliteCheckpointReads
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
@@ -45,11 +46,13 @@ class CoreStore(SqliteReader):
         return self
 
     @property
-    def checkpoints(self) -> SqliteCheckpoints:
+    def checkpoints(self) -> Checkpoints:
         """The checkpoints of LangGraph threads, for any thread; see the contract."""
-        return SqliteCheckpoints(
+        return Checkpoints(
             lambda work: self._commit_from_any_thread(lambda core: work(core.checkpoints)),
-            lambda read: self._read_from_any_thread(lambda reader: reader.look(read)),
+            lambda read: self._read_from_any_thread(
+                lambda reader: reader.look(lambda connection, sql: read(SqliteCheckpointReads(connection, sql)))
+            ),
         )
 
     @abstractmethod

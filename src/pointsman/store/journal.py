@@ -38,6 +38,11 @@ def count_of(text: str) -> int:
     return sum(1 for _ in _each(text))
 
 
+def packed_in_full(events: Sequence[EventWrite]) -> str | None:
+    """Return the text of these events, none of them as a common one, or None if there are none."""
+    return "[" + AND.join([_in_full(event) for event in events]) + "]" if events else None
+
+
 class CommonEvents:
     """The common events of a file, for its writer. Each is stored once, when it occurs for the second time."""
 

@@ -2,19 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from pointsman.store.checkpoint_rules import Ancestor, delta_channels, inherited, made_from
 from pointsman.store.checkpoints import (
     ChannelHistory,
     CheckpointId,
     CheckpointQuery,
     CheckpointWrite,
     Cut,
-    Cutter,
     PendingWrite,
     Pieces,
     StoredCheckpoint,
@@ -31,10 +30,9 @@ LINES_MAX = 10_000  # numbers of lines that are cached: as many threads as a bus
 
 Sql = Mapping[str, str]
 Line = tuple[int, int]  # the number of a line, and that of its thread
-T = TypeVar("T")
 
 
-class CheckpointTables:
+class SqliteCheckpointTables:
     """All writes of checkpoints, on one connection, inside the caller's transactions."""
 
     def __init__(self, connection: sqlite3.Connection, sql: Sql) -> None:
@@ -146,8 +144,7 @@ class CheckpointTables:
         row = None if new.parent is None else self._do("select_keys", (line, new.parent)).fetchone()
         if row is None:
             return {}
-        versions, keys = map(json.loads, row)
-        return {channel: key for channel, key in keys.items() if key != versions[channel] == new.versions.get(channel)}
+        return inherited(json.loads(row[0]), json.loads(row[1]), new)
 
     def _keep(self, thread: int, levels: Sequence[Pieces]) -> None:
         """Store the pieces of a value that are not stored yet."""
@@ -170,14 +167,13 @@ class CheckpointTables:
         """Delete the pieces of a thread that nothing refers to."""
         chunk = partial(_chunk, self._connection, self._sql, thread)
         rows = self._do("select_chunked", {"thread": thread}).fetchall()
-        needed = {digest for levels, content in rows for digest in referred(levels, content, chunk)}
+        needed = {digest for levels, content in rows for digests in referred(levels, content, chunk) for digest in digests}
         stored = {digest for (digest,) in self._do("select_digests", (thread,)).fetchall()}
         self._connection.executemany(self._sql["delete_chunk"], [(thread, digest) for digest in stored - needed])
 
     def _needed(self, line: int, latest: Sequence[Any]) -> Iterator[str]:
         """The ids of a checkpoint and of the ancestors from which its delta channels are made."""
-        metadata = json.loads(latest[6])
-        channels = set(metadata.get("counters_since_delta_snapshot") or ())
+        channels = delta_channels(latest[6])
         row: Sequence[Any] | None = latest
         while row is not None:
             id_, parent, _, keys, *_ = row
@@ -186,103 +182,76 @@ class CheckpointTables:
             row = self._do("select_checkpoint", (line, parent)).fetchone() if channels and parent is not None else None
 
 
-class SqliteCheckpoints:
-    """The contract on top of the tables; `write` and `read` say where and when they run."""
+class SqliteCheckpointReads:
+    """All reads of checkpoints, on any connection."""
 
-    def __init__(
-        self,
-        write: Callable[[Callable[[CheckpointTables], Any]], Future[Any]],
-        read: Callable[[Callable[[sqlite3.Connection, Sql], Any]], Future[Any]],
-    ) -> None:
-        self._write = write
-        self._read = read
-        self._cutter = Cutter()
+    def __init__(self, connection: sqlite3.Connection, sql: Sql) -> None:
+        self._connection = connection
+        self._sql = sql
 
-    def put(self, checkpoint: CheckpointWrite) -> Future[None]:
-        """Store a checkpoint; see the contract. The values are cut here, in the caller's thread, not in the writer's."""
-        cuts = [self._cutter.cut(checkpoint.at, one.channel, one.value.content) for one in checkpoint.values]
-        return self._write(lambda tables: tables.put(checkpoint, cuts))
+    def get(self, thread: str, namespace: str, id_: str | None) -> StoredCheckpoint | None:
+        """One checkpoint, as of one moment."""
+        with snapshot(self._connection):
+            line = self._line(thread, namespace)
+            if line is None:
+                return None
+            name, given = ("select_latest_checkpoint", (line[0],)) if id_ is None else ("select_checkpoint", (line[0], id_))
+            row = self._do(name, given).fetchone()
+            return None if row is None else self._whole((thread, namespace, *line), row)
 
-    def put_writes(self, writes: TaskWrites) -> Future[None]:
-        """Store what a task has written; see the contract."""
-        cuts = [self._cutter.cut(writes.at, one.channel, one.value.content) for one in writes.writes]
-        return self._write(lambda tables: tables.put_writes(writes, cuts))
+    def find(self, query: CheckpointQuery, after: StoredCheckpoint | None, limit: int) -> list[StoredCheckpoint]:
+        """A page of checkpoints, as of one moment."""
+        with snapshot(self._connection):
+            line = None if after is None else self._line(*after.at[:2])
+            behind = ("\U0010ffff", 0) if after is None else (after.at.id, 0 if line is None else line[0])
+            values = {**query._asdict(), "after": behind[0], "line": behind[1], "limit": limit}
+            rows = self._do("search_checkpoints" if query.thread is None else "search_thread", values).fetchall()
+            return [self._whole(row[:4], row[4:]) for row in rows]
 
-    def get(self, thread: str, namespace: str, id: str | None = None) -> Future[StoredCheckpoint | None]:  # noqa: A002
-        """One checkpoint; see the contract."""
-        return self._read(lambda connection, sql: get(connection, sql, thread, namespace, id))
+    def history(self, thread: str, namespace: str, id_: str, channels: Sequence[str]) -> Mapping[str, ChannelHistory]:
+        """What channels are made from, as of one moment."""
+        with snapshot(self._connection):
+            line = self._line(thread, namespace)
+            return made_from(channels, () if line is None else self._ancestors(line, id_))
 
-    def find(self, query: CheckpointQuery, *, after: StoredCheckpoint | None = None, limit: int = 100) -> Future[list[StoredCheckpoint]]:
-        """A page of checkpoints; see the contract."""
-        return self._read(lambda connection, sql: find(connection, sql, query, after, limit))
+    def count(self, thread: str) -> ThreadCount:
+        """How much a thread has."""
+        return ThreadCount(*(self._do("count_thread", (thread,)).fetchone() or (0, 0)))
 
-    def history(self, thread: str, namespace: str, id: str, channels: Sequence[str]) -> Future[Mapping[str, ChannelHistory]]:  # noqa: A002
-        """What channels are made from; see the contract."""
-        return self._read(lambda connection, sql: history(connection, sql, thread, namespace, id, channels))
+    def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
+        return self._connection.execute(self._sql[name], values)
 
-    def count(self, thread: str) -> Future[ThreadCount]:
-        """How much a thread has; see the contract."""
-        return self._read(lambda connection, sql: ThreadCount(*(connection.execute(sql["count_thread"], (thread,)).fetchone() or (0, 0))))
+    def _line(self, thread: str, namespace: str) -> Line | None:
+        line: Line | None = self._do("select_line", (thread, namespace)).fetchone()
+        return line
 
-    def delete_thread(self, thread: str) -> Future[None]:
-        """Delete a thread; see the contract."""
-        return self._write(lambda tables: tables.delete_thread(thread))
+    def _ancestors(self, line: Line, id_: str) -> Iterator[Ancestor]:
+        row = self._do("select_checkpoint", (line[0], id_)).fetchone()
+        while row is not None and row[1] is not None:
+            row = self._do("select_checkpoint", (line[0], row[1])).fetchone()
+            if row is not None:
+                yield Ancestor(self._writes(line, row[0]), partial(self._some_values, line, json.loads(row[3])))
 
-    def delete_runs(self, runs: Sequence[str]) -> Future[None]:
-        """Delete the checkpoints of runs; see the contract."""
-        return self._write(lambda tables: tables.delete_runs(runs))
+    def _some_values(self, line: Line, keys: Mapping[str, Version], channels: Sequence[str]) -> Mapping[str, Value]:
+        return self._values(line, json.dumps({channel: keys[channel] for channel in channels if channel in keys}))
 
-    def copy_thread(self, source: str, target: str) -> Future[None]:
-        """Copy a thread; see the contract."""
-        return self._write(lambda tables: tables.copy_thread(source, target))
+    def _whole(self, place: Sequence[Any], row: Sequence[Any]) -> StoredCheckpoint:
+        thread, namespace, number, of_thread = place
+        line = (number, of_thread)
+        id_, parent, versions, keys, kind, body, metadata = row
+        known: dict[str, Version] = json.loads(versions)
+        values, writes = self._values(line, keys), self._writes(line, id_)
+        return StoredCheckpoint(CheckpointId(thread, namespace, id_), parent, known, Value(kind, body), metadata, values, writes)
 
-    def prune(self, threads: Sequence[str]) -> Future[None]:
-        """Delete all but the latest checkpoints; see the contract."""
-        return self._write(lambda tables: tables.prune(threads))
+    def _values(self, line: Line, keys: str) -> dict[str, Value]:
+        chunk = partial(_chunk, self._connection, self._sql, line[1])
+        rows = self._do("select_values", {"line": line[0], "keys": keys}).fetchall()
+        return {channel: Value(kind, joined(levels, content, chunk)) for channel, kind, levels, content in rows}
 
-
-def get(connection: sqlite3.Connection, sql: Sql, thread: str, namespace: str, id_: str | None) -> StoredCheckpoint | None:
-    """One checkpoint, as of one moment."""
-    with snapshot(connection):
-        line = connection.execute(sql["select_line"], (thread, namespace)).fetchone()
-        if line is None:
-            return None
-        name, given = ("select_latest_checkpoint", (line[0],)) if id_ is None else ("select_checkpoint", (line[0], id_))
-        row = connection.execute(sql[name], given).fetchone()
-        return None if row is None else _whole(connection, sql, (thread, namespace, *line), row)
-
-
-def find(
-    connection: sqlite3.Connection, sql: Sql, query: CheckpointQuery, after: StoredCheckpoint | None, limit: int
-) -> list[StoredCheckpoint]:  # fmt: skip
-    """A page of checkpoints, as of one moment."""
-    with snapshot(connection):
-        line = None if after is None else connection.execute(sql["select_line"], after.at[:2]).fetchone()
-        behind = ("\U0010ffff", 0) if after is None else (after.at.id, 0 if line is None else line[0])
-        values = {**query._asdict(), "after": behind[0], "line": behind[1], "limit": limit}
-        rows = connection.execute(sql["search_checkpoints" if query.thread is None else "search_thread"], values).fetchall()
-        return [_whole(connection, sql, row[:4], row[4:]) for row in rows]
-
-
-def history(
-    connection: sqlite3.Connection, sql: Sql, thread: str, namespace: str, id_: str, channels: Sequence[str]
-) -> Mapping[str, ChannelHistory]:  # fmt: skip
-    """What channels are made from, as of one moment."""
-    seeds: dict[str, Value] = {}
-    writes: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
-    with snapshot(connection):
-        line = connection.execute(sql["select_line"], (thread, namespace)).fetchone()
-        row = None if line is None else connection.execute(sql["select_checkpoint"], (line[0], id_)).fetchone()
-        while row is not None and len(seeds) < len(writes) and row[1] is not None:
-            row = connection.execute(sql["select_checkpoint"], (line[0], row[1])).fetchone()
-            if row is None:
-                break
-            for write in reversed(_writes(connection, sql, line, row[0])):
-                if write.channel in writes and write.channel not in seeds:
-                    writes[write.channel].append(write)
-            wanted = {channel: key for channel, key in json.loads(row[3]).items() if channel in writes and channel not in seeds}
-            seeds.update(_values(connection, sql, line, json.dumps(wanted)))
-    return {channel: ChannelHistory(seeds.get(channel), found[::-1]) for channel, found in writes.items()}
+    def _writes(self, line: Line, checkpoint: str) -> list[PendingWrite]:
+        chunk = partial(_chunk, self._connection, self._sql, line[1])
+        rows = self._do("select_channel_writes", (line[0], checkpoint)).fetchall()
+        return [PendingWrite(task, channel, Value(kind, joined(levels, content, chunk))) for task, channel, kind, levels, content in rows]
 
 
 @contextmanager
@@ -293,27 +262,6 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.execute("COMMIT")
-
-
-def _whole(connection: sqlite3.Connection, sql: Sql, place: Sequence[Any], row: Sequence[Any]) -> StoredCheckpoint:
-    thread, namespace, number, of_thread = place
-    line = (number, of_thread)
-    id_, parent, versions, keys, kind, body, metadata = row
-    known: dict[str, Version] = json.loads(versions)
-    values, writes = _values(connection, sql, line, keys), _writes(connection, sql, line, id_)
-    return StoredCheckpoint(CheckpointId(thread, namespace, id_), parent, known, Value(kind, body), metadata, values, writes)
-
-
-def _values(connection: sqlite3.Connection, sql: Sql, line: Line, keys: str) -> dict[str, Value]:
-    chunk = partial(_chunk, connection, sql, line[1])
-    rows = connection.execute(sql["select_values"], {"line": line[0], "keys": keys}).fetchall()
-    return {channel: Value(kind, joined(levels, content, chunk)) for channel, kind, levels, content in rows}
-
-
-def _writes(connection: sqlite3.Connection, sql: Sql, line: Line, checkpoint: str) -> list[PendingWrite]:
-    chunk = partial(_chunk, connection, sql, line[1])
-    rows = connection.execute(sql["select_channel_writes"], (line[0], checkpoint)).fetchall()
-    return [PendingWrite(task, channel, Value(kind, joined(levels, content, chunk))) for task, channel, kind, levels, content in rows]
 
 
 def _chunk(connection: sqlite3.Connection, sql: Sql, thread: int, digest: bytes) -> bytes:

@@ -24,10 +24,10 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
-from pointsman.store.sqlite_checkpoints import CheckpointTables
+from pointsman.store.sqlite_checkpoints import SqliteCheckpointTables
 from pointsman.store.sqlite_line import Line
-from pointsman.store.sqlite_reader import INTAKE, LATEST, case_row, field_rows
 from pointsman.store.statements import many, room, statements
+from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
@@ -44,7 +44,7 @@ class SqliteCore:
         self.sql = statements("sqlite")
         self.line = Line(self.sql)
         self.events = CommonEvents(connection, self.sql)
-        self.checkpoints = CheckpointTables(connection, self.sql)
+        self.checkpoints = SqliteCheckpointTables(connection, self.sql)
         self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
         self.highest = self.highest_case()
         self.engine = 0  # the engine whose transaction this is

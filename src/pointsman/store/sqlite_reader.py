@@ -4,32 +4,38 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain, groupby, pairwise
-from operator import itemgetter
+from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.errors import ValueRefused
-from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
-from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, WriteRow, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, erased_key
+from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.journal import CommonEventsReader, unpacked
-from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, check_limit, page_of
+from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
 from pointsman.store.sqlite_file import connect_read_only, explained
-from pointsman.store.sqlite_find import FEW, measure, search_for, statement
 from pointsman.store.statements import statements
-from pointsman.store.states import state_from
+from pointsman.store.stored_rows import (
+    INTAKE,
+    LATEST,
+    case_count,
+    case_row,
+    effect_row,
+    field_rows,
+    fields_by_case,
+    found_row,
+    message_row,
+    write_row,
+)
 
 T = TypeVar("T")
 
-CASE_COLUMNS = len(CaseRow._fields)
-LATEST = 1 << 62  # beyond any revision
 PROGRESS_OPERATIONS = 100_000  # of SQLite's virtual machine between two looks at whether to stop: about a millisecond
-INTAKE = "intake"  # the name in the table meta of who paused the intake
 
 _CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
 
@@ -83,7 +89,7 @@ class SqliteReader:
     async def find(self, query: CaseQuery, *, after: str = "", limit: int = 100) -> CasePage:
         """A page of the cases that fit a query; see the contract. Two statements at most, however long the page is."""
         check_limit(limit)
-        search = search_for(self._sql, query, after, limit + 1)  # the row more tells whether another page follows
+        search = search_for(SQLITE, self._sql, query, after, limit + 1)  # the row more tells whether another page follows
         sizes: Sequence[int] = ()
         if search.sources:
             sizes = next(iter(self._run(measure(self._sql, search.sources), {**search.values, "bound": FEW})), ())
@@ -104,7 +110,7 @@ class SqliteReader:
         """How many cases there are in each process, status and place; see the contract."""
         running = dict(self._all("count_running", {"process": process}))
         found: list[CaseCount] = []
-        for row in self._rows(_case_count, "count_places", {"process": process}):
+        for row in self._rows(case_count, "count_places", {"process": process}):
             also = running.get(row.process, 0) if row.status is Status.READY else 0
             found += [
                 one
@@ -139,12 +145,11 @@ class SqliteReader:
     async def fields_of(self, cases: Collection[int], names: Collection[str]) -> dict[int, tuple[FieldRow, ...]]:
         """The fields with these names, by case; see the contract."""
         rows = self._all("select_fields_of_cases", {"cases": json.dumps([*cases]), "names": json.dumps([*names])})
-        found = ((case, field_rows([row[1:] for row in of_case])) for case, of_case in groupby(rows, key=itemgetter(0)))
-        return {case: fields for case, fields in found if fields}
+        return fields_by_case(rows)
 
     async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
         """The ledger's entries of these cases; see the contract."""
-        return self._rows(_effect_row, "select_effects_of_cases", {"cases": json.dumps([*cases])})
+        return self._rows(effect_row, "select_effects_of_cases", {"cases": json.dumps([*cases])})
 
     async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
         """All events of these cases; see the contract."""
@@ -159,15 +164,15 @@ class SqliteReader:
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
-        return next(iter(self._rows(_effect_row, "select_effect", (key,))), None)
+        return next(iter(self._rows(effect_row, "select_effect", (key,))), None)
 
     async def effects(self, case: int) -> list[EffectRow]:
         """The ledger's entries of a case."""
-        return self._rows(_effect_row, "select_effects", (case,))
+        return self._rows(effect_row, "select_effects", (case,))
 
     async def in_doubt(self) -> list[EffectRow]:
         """The effects in doubt; see the contract."""
-        return self._rows(_effect_row, "select_in_doubt", ())
+        return self._rows(effect_row, "select_in_doubt", ())
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""
@@ -179,15 +184,15 @@ class SqliteReader:
 
     async def messages(self, case: int) -> tuple[MessageRow, ...]:
         """The pending messages of a case, in the order of arrival."""
-        return tuple(self._rows(_message_row, "select_messages", (case,)))
+        return tuple(self._rows(message_row, "select_messages", (case,)))
 
     async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
         """Held messages whose case has ended, ordered by number, after the number `after`."""
-        return self._rows(_message_row, "select_held", (after, limit))
+        return self._rows(message_row, "select_held", (after, limit))
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
         """Messages that match no case yet, in the order of arrival."""
-        return self._rows(_message_row, "select_unmatched", (limit,))
+        return self._rows(message_row, "select_unmatched", (limit,))
 
     async def children(self, case: int) -> list[CaseRow]:
         """The children of this case."""
@@ -237,11 +242,11 @@ class SqliteReader:
                 return None
             return Dossier(
                 case=row,
-                writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
+                writes=tuple(write_row(write) for write in self._all("select_writes", (case,))),
                 events=tuple(chain.from_iterable(self._rows(self._event_rows, "select_events_of_case", _all_entries(case)))),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
-                messages=tuple(self._rows(_message_row, "select_all_messages", (case,))),
+                messages=tuple(self._rows(message_row, "select_all_messages", (case,))),
                 branches=await self.branches(case),
             )
         finally:
@@ -316,34 +321,3 @@ def open_reader(path: Path | str) -> SqliteReader:
 def _all_entries(case: int) -> dict[str, int]:
     """The parameters of `select_events_of_case` for all its rows."""
     return {"case": case, "first": 0, "since": 0, "until": LATEST, "limit": -1}
-
-
-def case_row(row: Sequence[Any]) -> CaseRow:
-    """Convert a row of the cases table."""
-    return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))
-
-
-def found_row(row: Sequence[Any]) -> FoundCase:
-    """Convert a case and its open pause."""
-    return FoundCase(case_row(row[:CASE_COLUMNS]), None if row[CASE_COLUMNS] is None else PauseRow(*row[CASE_COLUMNS:]))
-
-
-def _case_count(row: Sequence[Any]) -> CaseCount:
-    return CaseCount(row[0], Status(row[1]), row[2], row[3])
-
-
-def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
-    """Build the state from rows of the fields table."""
-    return state_from(_write_row(row) for row in rows)
-
-
-def _write_row(row: Sequence[Any]) -> WriteRow:
-    return WriteRow(row[0], row[1], row[2], row[3], bool(row[4]))
-
-
-def _message_row(row: Sequence[Any]) -> MessageRow:
-    return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
-
-
-def _effect_row(row: Sequence[Any]) -> EffectRow:
-    return EffectRow._make((*row[:4], EffectStatus(row[4]), *row[5:]))

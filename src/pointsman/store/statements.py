@@ -9,9 +9,10 @@ _MARK = "-- name: "
 
 @cache
 def statements(dialect: str) -> dict[str, str]:
-    """The named statements of `queries.sql`, `find.sql` and `checkpoints.sql`, without their comments."""
+    """The named statements of the .sql files that are no migrations, without their comments."""
     folder = files("pointsman.store") / "sql" / dialect
-    return named(folder / "queries.sql") | named(folder / "find.sql") | named(folder / "checkpoints.sql")
+    texts = [file for file in folder.iterdir() if file.name.endswith(".sql") and not file.name[:4].isdigit()]
+    return {name: text for file in texts for name, text in named(file).items()}
 
 
 def named(file: Traversable) -> dict[str, str]:

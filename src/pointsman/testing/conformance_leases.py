@@ -21,6 +21,9 @@ class Handles(Protocol):
     async def pass_seconds(self, seconds: float) -> None:
         """Advance the store's own clock."""
 
+    async def close(self) -> None:
+        """Close the handles that are still open."""
+
 
 OpenHandles = Callable[[], Awaitable[Handles]]
 
@@ -42,7 +45,11 @@ class LeaseConformance:
 
         def run(scenario: Callable[[Handles], Awaitable[None]]) -> None:
             async def main() -> None:
-                await scenario(await open_handles())
+                handles = await open_handles()
+                try:
+                    await scenario(handles)
+                finally:
+                    await handles.close()
 
             asyncio.run(main())
 

@@ -1,9 +1,9 @@
--- The parts of the statement that finds cases for a `CaseQuery`. `store/sqlite_find.py` puts them together.
+-- The parts of the statement that finds cases for a `CaseQuery`. `store/finding.py` puts them together.
 --
 -- A page is read in one of two ways. If a filter leaves few cases, its source gives their numbers, and they are sorted (`find_few`). If
 -- no filter does, the cases are walked in the order of the page until it is full (the other `find_` statements).
--- `{filters}` stands for further conditions, `{source}` for one of the sources below. `{join}` is a CROSS JOIN, which keeps the order of
--- the tables, if only cases with an open pause are wanted, and else a LEFT JOIN.
+-- `{filters}` stands for further conditions, `{after}` for that of a later page, `{source}` for one of the sources below. `{join}` is a
+-- CROSS JOIN, which keeps the order of the tables, if only cases with an open pause are wanted, and else a LEFT JOIN.
 
 -- name: found
 -- A case, and its open pause.
@@ -15,32 +15,32 @@ pauses.case_id, pauses.revision, pauses.name, pauses.token, pauses.digest, pause
 SELECT {found}
   FROM (SELECT cases.id
           FROM cases NOT INDEXED {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
-         WHERE cases.id IN ({source}) {filters} ORDER BY {order} LIMIT :limit) AS few
+         WHERE cases.id IN ({source}) {filters} {after} ORDER BY {order} LIMIT :limit) AS few
        CROSS JOIN cases NOT INDEXED ON cases.id = few.id {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
  ORDER BY {order};
 
 -- name: find_by_number
 SELECT {found}
   FROM cases NOT INDEXED {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
- WHERE TRUE {filters} ORDER BY {order} LIMIT :limit;
+ WHERE TRUE {filters} {after} ORDER BY {order} LIMIT :limit;
 
 -- name: find_by_change
 -- The few running cases are in no index, so that a step does not have to change one.
 SELECT * FROM (
   SELECT {found}
     FROM cases INDEXED BY cases_changed {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
-   WHERE cases.status <> 'running' {filters} ORDER BY {order} LIMIT :limit)
+   WHERE cases.status <> 'running' {filters} {after} ORDER BY {order} LIMIT :limit)
 UNION ALL
 SELECT * FROM (
   SELECT {found}
     FROM cases INDEXED BY cases_running {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
-   WHERE cases.status = 'running' AND cases.status IN ('ready', 'running') {filters} ORDER BY {order} LIMIT :limit)
+   WHERE cases.status = 'running' AND cases.status IN ('ready', 'running') {filters} {after} ORDER BY {order} LIMIT :limit)
 ORDER BY 16 DESC, 1 DESC LIMIT :limit;
 
 -- name: find_by_waiting
 SELECT {found}
   FROM pauses INDEXED BY pauses_open CROSS JOIN cases NOT INDEXED ON cases.id = pauses.case_id
- WHERE closed IS NULL {filters} ORDER BY {order} LIMIT :limit;
+ WHERE closed IS NULL {filters} {after} ORDER BY {order} LIMIT :limit;
 
 -- name: order_number
 cases.id

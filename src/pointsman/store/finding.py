@@ -6,7 +6,8 @@ the page soon has enough.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pointsman.kernel.snapshot import ENDED, Status
@@ -19,26 +20,48 @@ _FIND = {Order.NUMBER: "find_by_number", Order.NEWEST: "find_by_number", Order.C
 _FILTERS = (
     "process", "tenant", "key", "correlation", "rule", "outcome", "pause", "assignee", "waiting_before", "waiting_after", "expires_before"
 )  # fmt: skip
+_LAST = (1 << 63) - 1  # beyond any case
 _OF_A_PAUSE = ("pause", "assignee", "waiting_before", "waiting_after", "expires_before")
 _SOURCES = ("key", "correlation", "rule", "outcome", "pause", "assignee")
 
 
+# The place before the first case of an order, like the places that cursors name.
+_BEFORE = {Order.NUMBER: (0.0, 0), Order.NEWEST: (0.0, _LAST), Order.CHANGED: (math.inf, _LAST), Order.WAITING: (-math.inf, 0)}
+
+
+class Dialect(NamedTuple):
+    """How a database writes a `parameter` (with {} for its name), how it gets a list, and how it joins if both sides are there."""
+
+    parameter: str
+    listed: Callable[[list[Status]], object]
+    join: str
+
+
+SQLITE = Dialect(":{}", json.dumps, "CROSS JOIN")
+POSTGRES = Dialect("%({})s", list, "JOIN")
+
+
 class Search(NamedTuple):
-    """A query as parts of a statement: its filters, the sources that may leave few cases, its parameters, and the join of the pauses."""
+    """A query as parts of a statement.
+
+    They are its filters, the place after which its page begins, the sources that may leave few cases, its parameters, and the join of
+    the pauses.
+    """
 
     filters: tuple[str, ...]
+    after: str
     sources: tuple[str, ...]
     values: dict[str, Any]
     join: str
 
 
-def search_for(sql: Mapping[str, str], query: CaseQuery, after: str, limit: int) -> Search:
+def search_for(dialect: Dialect, sql: Mapping[str, str], query: CaseQuery, after: str, limit: int) -> Search:
     """The parts of the statement that reads one page. Raises ValueRefused for a cursor that is not of this order."""
     given = {name: value for name in _FILTERS if (value := getattr(query, name)) is not None}
     paused = query.tasks_only or query.order is Order.WAITING or any(name in given for name in _OF_A_PAUSE)
     statuses = _statuses(query, paused=paused)
     values: dict[str, Any] = {
-        "process": None, "waiting_after": None, "waiting_before": None, **given, "status": json.dumps(statuses), "limit": limit,
+        "process": None, "waiting_after": None, "waiting_before": None, **given, "status": dialect.listed(statuses), "limit": limit,
     }  # fmt: skip
     if "assignee" in given:
         values["assignee"] = given["assignee"] or None
@@ -57,13 +80,12 @@ def search_for(sql: Mapping[str, str], query: CaseQuery, after: str, limit: int)
     wanted += [("words", "", word) for word in sorted(words_of(query.text))]
     for number, (how, name, value) in enumerate(wanted):
         values |= {f"field{number}": name, f"value{number}": value}
-        parts = {"field": f":field{number}", "value": f":value{number}"}
+        parts = {part: dialect.parameter.format(f"{part}{number}") for part in ("field", "value")}
         filters.append(sql[f"filter_{how}"].format(**parts))
         sources.append(sql[f"source_{how}"].format(**parts))
-    if after:
-        values["at"], values["number"] = read_cursor(query.order, after)
-        filters.append(sql[f"after_{query.order}"])
-    return Search(tuple(filters), tuple(sources), values, "CROSS JOIN" if paused else "LEFT JOIN")
+    values["at"], values["number"] = read_cursor(query.order, after) if after else _BEFORE[query.order]
+    behind = sql[f"after_{query.order}"] if after else ""
+    return Search(tuple(filters), behind, tuple(sources), values, dialect.join if paused else "LEFT JOIN")
 
 
 def _statuses(query: CaseQuery, *, paused: bool) -> list[Status]:
@@ -79,13 +101,15 @@ def _statuses(query: CaseQuery, *, paused: bool) -> list[Status]:
 
 
 def measure(sql: Mapping[str, str], sources: Sequence[str]) -> str:
-    """The statement that counts how many cases each source has, up to `:bound`."""
+    """The statement that counts how many cases each source has, up to the parameter `bound`."""
     return "SELECT " + ", ".join(sql["measure"].format(source=source) for source in sources)
 
 
 def statement(sql: Mapping[str, str], query: CaseQuery, search: Search, sizes: Sequence[int]) -> str:
     """The statement for a page. `sizes` says how many cases each source has."""
-    parts = {"found": sql["found"], "filters": " ".join(search.filters), "order": sql[f"order_{query.order}"], "join": search.join}
+    parts = {
+        "found": sql["found"], "filters": " ".join(search.filters), "after": search.after, "order": sql[f"order_{query.order}"], "join": search.join,
+    }  # fmt: skip
     size, source = min(zip(sizes, search.sources, strict=True), default=(FEW, ""))
     if size < FEW:
         return sql["find_few"].format(**parts, source=source)

@@ -1,0 +1,54 @@
+"""The PostgreSQL store: any number of engines on one database.
+
+This module can be imported without psycopg, which the other modules of the package need.
+"""
+
+from typing import TYPE_CHECKING
+
+from pointsman.errors import StoreError
+
+if TYPE_CHECKING:
+    from pointsman.store.base import Failpoints
+    from pointsman.store.postgres.store import PostgresStore
+
+
+def is_url(path: object) -> bool:
+    """Return whether a path is the URL of a PostgreSQL database."""
+    return isinstance(path, str) and path.startswith(("postgresql://", "postgres://"))
+
+
+async def open_url(url: str, *, failpoints: "Failpoints") -> "PostgresStore":
+    """Open the database that a URL names for one more engine. Raises StoreError, also if psycopg is not installed."""
+    _need_psycopg()
+    from pointsman.store.postgres.store import open_postgres  # noqa: PLC0415 - only for databases on PostgreSQL
+
+    return await open_postgres(url, failpoints=failpoints)
+
+
+async def migrate_url(url: str, *, dry_run: bool = False) -> list[int]:
+    """Check the server, and create or migrate the tables, unless it is a `dry_run`. Return the numbers of the migrations that were missing.
+
+    Raises StoreError with the fix, also if psycopg is not installed.
+    """
+    _need_psycopg()
+    from pointsman.store.postgres import schema  # noqa: PLC0415 - only for databases on PostgreSQL
+    from pointsman.store.postgres.connections import Connections, place_of  # noqa: PLC0415
+
+    connections = Connections(place_of(url))
+    try:
+        await connections.open()
+        await schema.check(connections)
+        missing = await schema.missing(connections)
+        if not dry_run:
+            await schema.prepare(connections)
+        return missing
+    finally:
+        await connections.close()
+
+
+def _need_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401, PLC0415 - without libpq its import fails, too
+        import psycopg_pool  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise StoreError(f"a PostgreSQL database needs psycopg ({error}); install it with `pip install 'pointsman[postgres]'`.") from None

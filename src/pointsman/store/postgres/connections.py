@@ -1,0 +1,168 @@
+"""Connections to one PostgreSQL database: the pool, the statements of its schema, and errors in our words."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreError, StoreUnwritable, ValueRefused
+from pointsman.store.statements import statements
+
+POOL_MIN = 1
+POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
+CONNECT_SECONDS = 10.0  # to get a connection
+SCHEMA = "pointsman"
+GIVEN_UP = "PM001"  # raised by `begin_batch`: the engine's number is gone, or another batch has it
+LOST = "this engine's lease has expired, and other engines may have claimed its cases; open it again."
+# The tables grow faster than PostgreSQL's statistics of them, and a plan that was made for an empty table reads it whole. Every
+# statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
+SESSION: tuple[str, ...] = ("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET jit = off")
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_OF_SCHEMA = re.compile(r"\bpointsman\.")
+
+
+class Place(NamedTuple):
+    """Where a store is: how libpq connects, without a password in `shown`, and the schema of the tables."""
+
+    conninfo: str
+    shown: str
+    schema: str
+
+
+def place_of(url: str) -> Place:
+    """Read a URL. `?schema=name` names the schema (default: pointsman); the rest is libpq's. Raises StoreError."""
+    try:
+        parts = urlsplit(url)
+        # libpq takes a + as it is
+        options = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise StoreError(f"the URL of the database cannot be read ({error}); write postgresql://user@host:port/database.") from None
+    schema = next((value for name, value in options if name == "schema"), SCHEMA)
+    if not _NAME.fullmatch(schema):
+        raise StoreError(f"{schema!r} cannot be the schema; name one of lower-case letters, digits and _.")
+    query = urlencode([(name, value) for name, value in options if name != "schema"], quote_via=quote)
+    user, at, host = parts.netloc.rpartition("@")
+    shown = urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=""))
+    return Place(urlunsplit(parts._replace(query=query)), shown, schema)
+
+
+def in_schema(text: str, schema: str) -> str:
+    """SQL that names the schema `pointsman`, for another schema."""
+    return text if schema == SCHEMA else _OF_SCHEMA.sub(f"{schema}.", text)
+
+
+@cache
+def schema_statements(schema: str) -> Mapping[str, str]:
+    """The named statements of the store, for this schema."""
+    return {name: in_schema(text, schema) for name, text in statements("postgres").items()}
+
+
+class TryAgain(Conflict):
+    """Another engine's commit was first; the same work can succeed now."""
+
+
+class Connections:
+    """A pool of connections to one database. Open it inside the event loop that uses it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.sql = schema_statements(place.schema)
+        self._pool = AsyncConnectionPool(
+            place.conninfo, min_size=POOL_MIN, max_size=POOL_MAX, open=False, timeout=CONNECT_SECONDS, kwargs={"autocommit": True}, configure=_configure
+        )  # fmt: skip
+        self.closed = False
+
+    async def open(self) -> None:
+        """Connect. Raises StoreError."""
+        try:  # the pool would try again and again, and then say only that it has no connection
+            first = await AsyncConnection.connect(self.place.conninfo, connect_timeout=round(CONNECT_SECONDS))
+        except psycopg.Error as error:
+            told = " ".join(str(error).split())
+            raise StoreError(f"{self.place.shown} cannot be opened ({told}); check the URL, and that the server runs.") from None
+        await first.close()
+        with explained(self.place):
+            await self._pool.open(wait=True, timeout=CONNECT_SECONDS)
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """Return a connection outside the pool, which its user closes. Raises psycopg.Error."""
+        connection = await AsyncConnection.connect(self.place.conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS))
+        await _configure(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self.closed = True
+        await self._pool.close()
+
+    async def rows(self, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement in a transaction of its own, and return its rows. Raises StoreError."""
+        async with self.connection() as connection:
+            return await rows_of(connection, statement, values)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection of the pool, in autocommit mode."""
+        if self.closed:
+            raise EngineStopped(f"the engine on {self.place.shown} is closed; open it again.")
+        with explained(self.place):
+            async with self._pool.connection() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection in a transaction, which is committed at the end, or rolled back by an exception."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+async def rows_of(
+    connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any] | Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection and return its rows, if it has any."""
+    cursor = await connection.execute(statement, values or None)
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def _configure(connection: AsyncConnection[Any]) -> None:
+    for setting in SESSION:
+        await connection.execute(setting)
+
+
+@contextmanager
+def explained(place: Place) -> Iterator[None]:
+    """Turn psycopg's errors into ours."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
+        raise explain(place, error) from error
+
+
+def explain(place: Place, error: Exception) -> Exception:
+    """Return our exception for an error of the database, with the fix."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
+        return TryAgain(told)
+    if isinstance(error, psycopg.Error) and error.sqlstate == GIVEN_UP:
+        return LeaseLost(LOST)
+    if isinstance(error, errors.UniqueViolation):
+        return Conflict(told)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return StoreUnwritable(
+            f"the role has no right to that on {place.shown} ({told}); let its owner run `pointsman migrate URL`, or grant the right."
+        )
+    if isinstance(error, psycopg.DataError | errors.IntegrityConstraintViolation | psycopg.ProgrammingError | psycopg.InterfaceError):
+        return ValueRefused(f"it cannot be stored: {told}")
+    if isinstance(error, errors.DiskFull):
+        return StoreUnwritable(f"the disk of {place.shown} is full; free some space: nothing that was confirmed is lost.")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return StoreUnwritable(f"{place.shown} is read-only (a standby?); name the primary server.")
+    if isinstance(error, PoolTimeout):
+        return StoreError(f"{place.shown} cannot be reached; check the address and that the server runs.")
+    return StoreError(f"{place.shown}: {told}")

@@ -1,0 +1,199 @@
+"""The store contract on PostgreSQL: a handle of one engine on a database that any number of engines share."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection, sql
+
+from pointsman.definition.transactions import Database
+from pointsman.errors import LeaseLost, StoreError
+from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
+from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, Posted, Reader, no_failpoints
+from pointsman.store.postgres import schema
+from pointsman.store.postgres.author import AuthorsDatabase
+from pointsman.store.postgres.checkpoints import PostgresCheckpoints
+from pointsman.store.postgres.claims import Claims
+from pointsman.store.postgres.connections import LOST, Connections, TryAgain, explained, place_of, rows_of
+from pointsman.store.postgres.keeping import Keeping, clock_high_water
+from pointsman.store.postgres.messages import post_message
+from pointsman.store.postgres.reader import PostgresReader
+from pointsman.store.postgres.writer import Writer
+from pointsman.store.postgres.writes import Writing
+
+LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
+NOTIFY_SECONDS = 0.02  # at most so many notifications a second: each takes a lock that all commits of the server share
+CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse
+
+T = TypeVar("T")
+
+
+class PostgresStore(Keeping, PostgresReader):
+    """The whole store contract. Make it with `open_postgres`, inside a running event loop."""
+
+    def __init__(
+        self, connections: Connections, writing: Writing, clock_high_water: float, failpoints: Failpoints, lease_seconds: float,
+        skew: Callable[[], float],
+    ) -> None:  # fmt: skip
+        super().__init__(connections, writing.incarnation)
+        self.lease_seconds: float | None = lease_seconds
+        self.clock_high_water = clock_high_water
+        self.checkpoints = PostgresCheckpoints(connections.place)
+        self._writing = writing
+        self._writer = Writer(connections, writing, failpoints, lease_seconds)
+        self._claims = Claims(self, writing.engine)
+        self._failpoints = failpoints
+        self._skew = skew
+        self._channel = f"{connections.place.schema}_committed"
+        self._stopping = asyncio.get_running_loop().create_future()
+        self._telling = asyncio.create_task(self._tell(), name="pointsman-notifier")
+
+    @property
+    def reader(self) -> Reader:
+        """The reading half; its reads wait for the server and not for each other."""
+        return self
+
+    def commit(self, transition: Transition) -> Awaitable[int]:
+        """Commit a transition; see the contract."""
+        return self._writer.commit(transition)
+
+    async def transact(self, work: Callable[[Database], Transition]) -> int:
+        """Commit an author's rows with a transition; see the contract. `work` runs in a thread, and its statements on the server."""
+        loop = asyncio.get_running_loop()
+
+        async def write(connection: AsyncConnection[Any]) -> int:
+            with AuthorsDatabase(connection, loop, self.connections.place.schema) as db:
+                transition = await asyncio.to_thread(work, db)
+            [answer] = await self._writing.apply(connection, [transition])
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return await self._alone(write)
+
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
+        """Deliver a message; see the contract."""
+        return await self._alone(lambda connection: post_message(connection, self._writing, post, start, released, full=full))
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
+        """Append events without changing their case; see the contract."""
+        await self._alone(lambda connection: self._writing.append(connection, case, events, at, usage))
+
+    async def claim(
+        self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
+    ) -> list[Claimed]:  # fmt: skip
+        """Claim due cases; see the contract."""
+        return await self._alone(lambda connection: self._claims.claim(connection, processes, now, limit, room, known, self._skew()))
+
+    async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
+        """When the next case can be claimed; see the contract."""
+        async with self.connections.connection() as connection:
+            return await self._claims.next_wake(connection, processes, closed)
+
+    async def release(self, cases: Sequence[int], *, now: float) -> None:
+        """Release running cases; see the contract. What was handed in before is committed first."""
+        await self._writer.all_committed()
+        values = {"cases": list(cases), "now": now, "engine": self._writing.engine}
+        await self._alone(lambda connection: rows_of(connection, self.connections.sql["release_cases"], values))
+
+    async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
+        """Mark whether all calls of a running case are waiting; see the contract."""
+        values = {"case": case, "fence": fence, "waits": waiting}
+        await self._alone(lambda connection: rows_of(connection, self.connections.sql["mark_waiting"], values))
+
+    async def renew(self) -> float:
+        """Extend this engine's lease; see the contract."""
+        values = {"engine": self._writing.engine, "seconds": self.lease_seconds, "skew": self._skew()}
+        rows = await self.connections.rows(self.connections.sql["renew_lease"], values)
+        if not rows:
+            raise LeaseLost(LOST)
+        return float(rows[0][0])
+
+    async def notifications(self) -> AsyncGenerator[None, None]:
+        """Yield after commits of other engines; see the contract."""
+        with explained(self.connections.place):
+            connection = await self.connections.connect()
+            try:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                async for notified in connection.notifies():
+                    if notified.payload != str(self._writing.engine):
+                        yield
+            finally:
+                await connection.close()
+
+    def closing(self) -> None:
+        """Do nothing: no other program locks this store for long."""
+
+    async def close(self) -> None:
+        """Finish the commits, end the lease and close the connections."""
+        if self.connections.closed:
+            return
+        await self._writer.close()
+        self._stopping.set_result(None)  # not a cancel: the driver may take one for the end of a statement, and go on
+        self._writer.committed.set()
+        await self._telling
+        await asyncio.to_thread(self.checkpoints.close)
+        with suppress(StoreError):  # then the lease ends by itself
+            await self.connections.rows(self.connections.sql["end_lease"], {"engine": self._writing.engine})
+            await self._notify()
+        await self.connections.close()
+
+    async def _alone(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """Run `work` in a transaction of its own."""
+        for tries in range(CONFLICTS_MAX):
+            try:
+                async with self.connections.transaction() as connection:
+                    answer = await work(connection)
+                    self._failpoints("store.commit")
+            except TryAgain:
+                if tries + 1 == CONFLICTS_MAX:
+                    raise
+                continue
+            self._failpoints("store.committed")
+            self._writer.committed.set()
+            return answer
+        raise AssertionError("unreachable")
+
+    async def _tell(self) -> None:
+        """Notify the other engines after commits, several commits at once."""
+        while not self._stopping.done():
+            await self._writer.committed.wait()
+            self._writer.committed.clear()
+            with suppress(StoreError):  # others look again when they renew their leases
+                await self._notify()
+            await asyncio.wait([self._stopping], timeout=NOTIFY_SECONDS)
+
+    async def _notify(self) -> None:
+        await self.connections.rows(
+            "SELECT pg_notify(%(channel)s, %(engine)s)", {"channel": self._channel, "engine": str(self._writing.engine)}
+        )
+
+
+async def open_postgres(
+    url: str, *, failpoints: Failpoints = no_failpoints, lease_seconds: float = LEASE_SECONDS, skew: Callable[[], float] = lambda: 0.0
+) -> PostgresStore:  # fmt: skip
+    """Open a database for one more engine, and create or migrate its tables if needed.
+
+    `lease_seconds` is how long the cases of a crashed engine wait for another one. `skew` (seconds) is added to the database's clock, for
+    tests. Raises StoreError with the fix.
+    """
+    connections = Connections(place_of(url))
+    try:
+        await connections.open()
+        await schema.check(connections)
+        await schema.prepare(connections)
+        known = connections.sql
+        meta = dict(await connections.rows(known["all_meta"]))
+        async with connections.transaction() as connection:
+            await rows_of(connection, known["forget_engines"], {"skew": skew()})
+            await rows_of(connection, known["forget_commits"])
+            [(engine,)] = await rows_of(connection, known["enter_engine"], {"seconds": lease_seconds, "skew": skew()})
+            await rows_of(connection, known["enter_commits"], {"engine": engine})
+        writing = Writing(known, meta["incarnation"], engine, int(meta["era"]))
+        return PostgresStore(connections, writing, await clock_high_water(connections), failpoints, lease_seconds, skew)
+    except BaseException:
+        await connections.close()
+        raise

@@ -1,0 +1,58 @@
+"""Convert the rows that a database returns, of the statements that both stores have."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import CaseRow, EffectRow, FieldRow, MessageRow, MessageStatus, PauseRow
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import WriteRow
+from pointsman.store.query import CaseCount, FoundCase
+from pointsman.store.states import state_from
+
+CASE_COLUMNS = len(CaseRow._fields)
+LATEST = 1 << 62  # beyond any revision
+INTAKE = "intake"  # the name in the table meta of who paused the intake
+
+
+def case_row(row: Sequence[Any]) -> CaseRow:
+    """Convert a row of the cases table."""
+    return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))
+
+
+def found_row(row: Sequence[Any]) -> FoundCase:
+    """Convert a case and its open pause."""
+    return FoundCase(case_row(row[:CASE_COLUMNS]), None if row[CASE_COLUMNS] is None else PauseRow(*row[CASE_COLUMNS:]))
+
+
+def case_count(row: Sequence[Any]) -> CaseCount:
+    """Convert a process, a status, a place and a number of cases."""
+    return CaseCount(row[0], Status(row[1]), row[2], row[3])
+
+
+def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
+    """Build the state from the writes of fields, ordered by field, then by revision."""
+    return state_from(write_row(row) for row in rows)
+
+
+def fields_by_case(rows: Iterable[Sequence[Any]]) -> dict[int, tuple[FieldRow, ...]]:
+    """Build the state of each case that has one, from writes with the number of their case before them, ordered by it."""
+    found = ((case, field_rows([row[1:] for row in of_case])) for case, of_case in groupby(rows, key=itemgetter(0)))
+    return {case: fields for case, fields in found if fields}
+
+
+def write_row(row: Sequence[Any]) -> WriteRow:
+    """Convert a write of a field."""
+    return WriteRow(row[0], row[1], row[2], row[3], bool(row[4]))
+
+
+def message_row(row: Sequence[Any]) -> MessageRow:
+    """Convert a row of the messages table."""
+    return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
+
+
+def effect_row(row: Sequence[Any]) -> EffectRow:
+    """Convert a row of the ledger."""
+    return EffectRow._make((*row[:4], EffectStatus(row[4]), *row[5:]))
