@@ -93,7 +93,11 @@ class Connections:
     async def connect(self) -> AsyncConnection[Any]:
         """Return a connection outside the pool, which its user closes. Raises psycopg.Error."""
         connection = await AsyncConnection.connect(self.place.conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS))
-        await _configure(connection)
+        try:
+            await _configure(connection)
+        except BaseException:  # a cancel too: the engine may close while it connects
+            await connection.close()
+            raise
         return connection
 
     async def close(self) -> None:
