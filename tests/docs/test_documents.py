@@ -1,5 +1,6 @@
 """What the documents say is true: their code runs, and their tables match the code."""
 
+import os
 import re
 import subprocess
 import sys
@@ -35,11 +36,15 @@ def blocks() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "block"), blocks(), ids=[name for name, _ in blocks()])
-def test_a_code_block_runs(name: str, block: str, tmp_path: Path) -> None:
+def test_a_code_block_runs(name: str, block: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     file = tmp_path / "block.py"
     file.write_text(block, encoding="utf-8")
 
-    done = subprocess.run([sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    environment = {**os.environ, "DATABASE_URL": request.getfixturevalue("postgres_url")} if "DATABASE_URL" in block else None
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
 

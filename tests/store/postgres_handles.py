@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from pointsman.store.postgres import schema
 from pointsman.store.postgres.connections import Connections, place_of
-from pointsman.store.postgres.keeping import Keeping
+from pointsman.store.postgres.keeping import PostgresKeeping
 
 
-class Handle(Keeping):
+class Handle(PostgresKeeping):
     """One engine's handle, for what the store keeps."""
 
     def __init__(self, url: str) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 from typer.testing import CliRunner
 
 from pointsman import Engine, StoreError
 from pointsman.cli.main import app
 from pointsman.store.postgres import is_url
+from pointsman.store.postgres.connections import Connections, place_of
 from pointsman.store.statements import migrations
 
 WITHOUT_PSYCOPG = """
@@ -78,3 +81,21 @@ def test_the_command_refuses_what_it_cannot_migrate_in_one_sentence() -> None:
     assert (code, told.count("\n")) == (1, 1)
     code, told = pointsman("migrate", "postgresql://app:secret@127.0.0.1:1/shop")
     assert (code, told.count("\n"), "secret" in told) == (1, 1, False)
+
+
+def test_a_connection_whose_set_up_is_cancelled_is_closed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        begun: asyncio.Queue[AsyncConnection[Any]] = asyncio.Queue()
+
+        async def never_ends(connection: AsyncConnection[Any]) -> None:
+            begun.put_nowait(connection)
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("pointsman.store.postgres.connections._configure", never_ends)
+        connecting = asyncio.create_task(Connections(place_of(postgres_url)).connect())
+        connection = await begun.get()
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        assert connection.closed
+
+    asyncio.run(main())

@@ -18,8 +18,6 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.recent import Recent
 from pointsman.store.base import CaseReader
 
-PAGE = 1_000  # events read at once
-
 
 class Loader:
     """Loads cases, and the messages and children that arrive while they run."""
@@ -81,19 +79,17 @@ class Loader:
         """Return the case with its history."""
         first: dict[str, tuple[int, int, int]] = {}  # position, revision, version
         written: dict[str, set[str]] = defaultdict(set)
-        since, after = 0, ""  # the number of intents known to be of an earlier version
-        while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
-            for event in events:
-                facts = json.loads(event.facts)
-                if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in first:
-                    first[facts["key"]] = (len(first), event.revision, case.row.version)
-                elif event.kind == Kind.EFFECT_SETTLED:
-                    written[facts["key"]].update(facts["fields"])
-                elif event.kind == Kind.MIGRATED:
-                    for key in [*first][since:]:
-                        first[key] = (*first[key][:2], facts["since"])
-                    since = len(first)
-            after = events[-1].cursor
+        since = 0  # the number of intents known to be of an earlier version
+        for event in await self._store.events_of([case.row.id]):  # `events` may not show the last ones yet
+            facts = json.loads(event.facts)
+            if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in first:
+                first[facts["key"]] = (len(first), event.revision, case.row.version)
+            elif event.kind == Kind.EFFECT_SETTLED:
+                written[facts["key"]].update(facts["fields"])
+            elif event.kind == Kind.MIGRATED:
+                for key in [*first][since:]:
+                    first[key] = (*first[key][:2], facts["since"])
+                since = len(first)
         intents: dict[str, PastIntent] = {}
         for key, (position, revision, version) in first.items():
             fields: tuple[FieldRow, ...] = ()

@@ -21,6 +21,7 @@ Promises (tests/store runs each against each store)
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent has a new key, or renews an open intent on purpose (`again`); otherwise the commit raises Conflict.
     S8  Events are read in the order of their commits. No event ever appears before a cursor that has been read.
+        `events` may show an event some time after its commit; `events_of` and `dossier` show it at once.
     S9  A reader sees committed data only, never a part of a transition. The state as of any revision can be read. Adding to a
         log writes only what was added, not the whole log.
     S10 A message is delivered once: to its tenant's open case with its correlation key (of several, the one that started last), to
@@ -217,6 +218,9 @@ class CaseReader(Protocol):
         The empty cursor is before all events. Raises ValueRefused for a cursor that no event of this store can have.
         """
 
+    async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
+        """All committed events of these cases, in the order of their commits, also those that `events` does not show yet (S8)."""
+
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
 
@@ -312,9 +316,6 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
 
     async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
         """The ledger's entries of these cases, ordered by case, then by the time of their intent."""
-
-    async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
-        """All events of these cases, in the order of their commits."""
 
     async def count_waiting(self, edges: Sequence[float], *, most: int) -> list[int]:
         """How many pauses that a person can answer opened between each two of these times (Unix seconds, rising).

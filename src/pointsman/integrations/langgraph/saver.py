@@ -71,10 +71,12 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
         cls, path: str | Path, processes: Sequence[AnyProcess] = (), *, effects: Sequence["HasProcess"] = (),
         serde: SerializerProtocol | None = None, **settings: Any,
     ) -> "SaverOpening":  # fmt: skip
-        """Open a file for a saver alone, with `with` or `async with`. `settings` are the other parameters of `Engine.open`.
+        """Open a store for a saver alone, with `with` or `async with`. `settings` are the other parameters of `Engine.open`.
 
-        `effects` are the functions with `@effect_once` that the graphs call. The engine goes on with those that a crash cut short.
-        Raises StoreError if the file cannot be used, for example because an engine has it open: give that engine to the saver.
+        `path` is the path of a SQLite file, or the URL of a PostgreSQL database (`postgresql://user@host/database`; the extra
+        `pointsman[postgres]` is needed), in which any number of savers and engines work at once. `effects` are the functions with
+        `@effect_once` that the graphs call. The engine goes on with those that a crash cut short. Raises StoreError if the store cannot be
+        used, for example because an engine has the file open: give that engine to the saver.
         """
         return SaverOpening(path, [*processes, *(effect.process for effect in effects)], serde, settings)
 

@@ -95,7 +95,7 @@ class Connections:
         connection = await AsyncConnection.connect(self.place.conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS))
         try:
             await _configure(connection)
-        except BaseException:  # a cancel too: the engine may close while it connects
+        except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
             await connection.close()
             raise
         return connection

@@ -34,7 +34,7 @@ SCANS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )  # fmt: skip
 
 
-class Keeping:
+class PostgresKeeping:
     """The part of a store that keeps and deletes. `connections` and `incarnation` are set by the store."""
 
     connections: Connections

@@ -16,7 +16,7 @@ from pointsman.store.postgres.author import AuthorsDatabase
 from pointsman.store.postgres.checkpoints import PostgresCheckpoints
 from pointsman.store.postgres.claims import Claims
 from pointsman.store.postgres.connections import LOST, Connections, TryAgain, explained, place_of, rows_of
-from pointsman.store.postgres.keeping import Keeping, clock_high_water
+from pointsman.store.postgres.keeping import PostgresKeeping, clock_high_water
 from pointsman.store.postgres.messages import post_message
 from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
@@ -29,7 +29,7 @@ CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refu
 T = TypeVar("T")
 
 
-class PostgresStore(Keeping, PostgresReader):
+class PostgresStore(PostgresKeeping, PostgresReader):
     """The whole store contract. Make it with `open_postgres`, inside a running event loop."""
 
     def __init__(
