@@ -42,9 +42,6 @@ class AuthorsDatabase:
 
         Raises psycopg.Error, and DefinitionError if the statement would change the engine's tables or transaction.
         """
-        connection = self._connection
-        if connection is None:
-            raise DefinitionError("a transaction has used its database after it returned; do all of its work before it returns.")
         if _ENDS.match(statement):
             raise DefinitionError(
                 f"a transaction ends or changes the engine's commit: {statement[:STATEMENT_SHOWN]!r}; leave that to the engine."
@@ -53,13 +50,15 @@ class AuthorsDatabase:
             raise DefinitionError(
                 f"a transaction changes the engine's tables: {statement[:STATEMENT_SHOWN]!r}; write to tables of your own."
             )
-        return asyncio.run_coroutine_threadsafe(_run(connection, numbered(statement), parameters), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._run(numbered(statement), parameters), self._loop).result()
 
-
-async def _run(connection: AsyncConnection[Any], statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    cursor = AsyncRawCursor(connection)
-    await cursor.execute(statement.encode(), list(parameters) or None)
-    return await cursor.fetchall() if cursor.description else []
+    async def _run(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        # Looked at in the event loop, where a cancelled transaction also ends: afterwards somebody else may use the connection.
+        if self._connection is None:
+            raise DefinitionError("a transaction has used its database after it returned; do all of its work before it returns.")
+        cursor = AsyncRawCursor(self._connection)
+        await cursor.execute(statement.encode(), list(parameters) or None)
+        return await cursor.fetchall() if cursor.description else []
 
 
 def numbered(statement: str) -> str:

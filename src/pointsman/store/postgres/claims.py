@@ -33,7 +33,7 @@ class Claims:
         skew: float,
     ) -> list[Claimed]:  # fmt: skip
         """Claim due cases (S5, S18) and those of engines whose lease has expired (S19), inside the caller's transaction."""
-        if not (await rows_of(connection, self._sql["has_lease"], {"engine": self._engine, "skew": skew}))[0][0]:
+        if not await rows_of(connection, self._sql["has_lease"], {"engine": self._engine, "skew": skew}):
             raise LeaseLost(LOST)
         await rows_of(connection, self._sql["take_over"], {"skew": skew, "now": now})
         rows: dict[int, CaseRow] = {}

@@ -188,7 +188,8 @@ async def open_postgres(
         known = connections.sql
         meta = dict(await connections.rows(known["all_meta"]))
         async with connections.transaction() as connection:
-            await rows_of(connection, known["forget_engines"], {"skew": skew()})
+            lapsed = [engine for (engine,) in await rows_of(connection, known["lock_lapsed"], {"skew": skew()})]
+            await rows_of(connection, known["forget_engines"], {"engines": lapsed})
             await rows_of(connection, known["forget_commits"])
             [(engine,)] = await rows_of(connection, known["enter_engine"], {"seconds": lease_seconds, "skew": skew()})
             await rows_of(connection, known["enter_commits"], {"engine": engine})

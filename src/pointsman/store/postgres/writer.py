@@ -26,10 +26,11 @@ T = TypeVar("T")
 
 
 class _Job(NamedTuple):
-    """A transition whose caller waits for the answer."""
+    """A transition whose caller waits for the `answer`, or has been cancelled. `over` is set once it is committed or refused."""
 
     transition: Transition
     answer: asyncio.Future[Any]
+    over: asyncio.Event
 
 
 class Writer:
@@ -43,8 +44,8 @@ class Writer:
         self._connection: AsyncConnection[Any] | None = None
         self._number = 0  # of the last batch that was committed
         self._jobs: list[_Job] = []
+        self._batch: list[_Job] = []  # that is being committed
         self._work = asyncio.Event()
-        self._writing_now: Sequence[_Job] = ()
         self._closed = False
         self.unknown = 0  # batches whose commit was not answered
         self.found_committed = 0  # of these, the ones that had been committed
@@ -56,15 +57,14 @@ class Writer:
         if self._closed:
             raise EngineStopped(f"the engine on {self._connections.place.shown} is closed; open it again.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._jobs.append(_Job(transition, answer))
+        self._jobs.append(_Job(transition, answer, asyncio.Event()))
         self._work.set()
         return answer
 
     async def all_committed(self) -> None:
-        """Wait until everything that was handed in before is committed or refused."""
-        waiting = [job.answer for job in (*self._writing_now, *self._jobs)]
-        if waiting:
-            await asyncio.wait(waiting)
+        """Wait until everything that was handed in so far is committed, but not for what comes in meanwhile."""
+        for job in [*self._batch, *self._jobs]:
+            await job.over.wait()
 
     async def close(self) -> None:
         """Finish the batches, and close the connection."""
@@ -82,14 +82,15 @@ class Writer:
                     return
                 self._work.clear()
                 continue
-            self._writing_now = batch = self._take()
+            batch = self._batch = self._take()
             try:
                 answers: Sequence[Any] = await self._commit(batch)
             except Exception as error:
                 answers = [error] * len(batch)
-            self._writing_now = ()
             self.committed.set()
+            self._batch = []
             for job, answer in zip(batch, answers, strict=True):
+                job.over.set()
                 if job.answer.done():
                     continue  # the caller was cancelled; its work is committed all the same
                 if isinstance(answer, Exception):

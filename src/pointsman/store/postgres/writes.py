@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
+from psycopg.errors import SerializationFailure
 
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.errors import Conflict, InboxChanged
@@ -41,10 +42,15 @@ class Writing:
         self.era = era
 
     async def apply(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> list[Answer]:
-        """Write transitions of different cases. Return the case number of each, or the Conflict that refused it."""
+        """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.
+
+        Raises SerializationFailure if another engine's commit was first; the same work can succeed in a new transaction.
+        """
         numbering = _Numbers()
         first = self._guards(transitions, numbering)
-        answers = zip(first, await self.run(connection, first), strict=True)
+        answers = list(zip(first, await self.run(connection, first), strict=True))
+        if any(rows for call, rows in answers if call.name == "erased_meanwhile"):
+            raise SerializationFailure("the key of a start was erased meanwhile")
         moved = {case for call, rows in answers if call.name in {"start", "move"} for (case,) in rows}
         passed = [t for t in transitions if t.case in moved]
         await self._finish(connection, passed, numbering)
@@ -63,7 +69,11 @@ class Writing:
             calls.append(Call("lock_cases", {"cases": sorted(receivers | {t.case for t in transitions if t.new is None})}))
         guards = {"start": [self._start(t, t.new, numbering) for t in transitions if t.new is not None]}
         guards["move"] = [self._move(t, numbering) for t in transitions if t.new is None]
-        return calls + [Call(name, {"rows": as_json(rows), "era": self.era}) for name, rows in guards.items() if rows]
+        calls += [Call(name, {"rows": as_json(rows), "era": self.era}) for name, rows in guards.items() if rows]
+        keyed = [
+            {name: row[name] for name in ("id", "process", "tenant", "digest")} for row in guards["start"] if row["digest"] is not None
+        ]
+        return [*calls, Call("erased_meanwhile", {"rows": as_json(keyed)})] if keyed else calls
 
     def _start(self, t: Transition, new: NewCase, numbering: "_Numbers") -> dict[str, Any]:
         digest = None if new.key is None else erased_key(self.incarnation, new.process, "", new.key)
@@ -174,13 +184,12 @@ class Writing:
         self, connection: AsyncConnection[Any], case: int, events: Sequence[EventWrite], at: float, usage: Sequence[UsageWrite]
     ) -> None:  # fmt: skip
         """Append events at a case's current revision, and count their usage."""
-        calls = []
+        calls = [Call("keep_case", {"case": case})]
         if used := usage_rows(case, at, usage):
             calls += [Call(name, {"rows": as_json(used)}) for name in ("add_case_usage", "add_day_usage")]
         if events:
             calls.append(Call("append_events", {"era": self.era, "n": 0, "case": case, "at": at, "events": packed_in_full(events)}))
-        if calls:
-            await self.run(connection, calls)
+        await self.run(connection, calls)
 
 
 _ORDER = (

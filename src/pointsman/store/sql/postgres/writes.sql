@@ -49,6 +49,13 @@ WITH t AS MATERIALIZED (
 )
 SELECT id FROM started;
 
+-- name: erased_meanwhile
+-- Of cases just started, those whose key was erased while the start waited for the erasure: `start` could not see that yet.
+SELECT e.case_id FROM json_to_recordset(%(rows)s) AS t (process text, tenant text, digest text, id bigint)
+  JOIN pointsman.erased_keys AS e ON e.process = t.process AND e.tenant = t.tenant AND e.name = '' AND e.digest = t.digest
+  JOIN pointsman.cases AS c ON c.id = t.id
+ LIMIT 1;
+
 -- name: move
 -- Move cases that are at the expected revision, fence and inbox, with the first row of each journal entry. A row without `status` is a
 -- running case that stays running, and does not wait.
@@ -211,6 +218,10 @@ SELECT t.place, coalesce((SELECT id FROM pointsman.cases WHERE process = t.proce
                            WHERE e.process = t.process AND e.tenant = t.tenant AND e.name = '' AND e.digest = t.digest))
   FROM json_to_recordset(%(rows)s) AS t (place integer, process text, tenant text, key text, digest text);
 
+-- name: keep_case
+-- Keep a case from being deleted until the end of the transaction. This disturbs nobody who moves the case.
+SELECT FROM pointsman.cases WHERE id = %(case)s FOR KEY SHARE;
+
 -- name: append_events
 -- Append events at the case's current revision, without changing the case.
 INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events)
@@ -229,10 +240,11 @@ SELECT case_id, status FROM pointsman.messages WHERE process = %(process)s AND t
 SELECT case_id FROM pointsman.erased_keys WHERE process = %(process)s AND tenant = %(tenant)s AND name = %(name)s AND digest = %(digest)s;
 
 -- name: open_case_by_correlation
--- The open case with this correlation key that started last. Numbers are reserved in blocks, so it need not have the highest.
+-- The open case with this correlation key that started last. Numbers are reserved in blocks, so it need not have the highest. The lock
+-- waits for a transition that is being committed, so that a case that ends in it is not found, and keeps the case open meanwhile.
 SELECT id FROM pointsman.cases
  WHERE process = %(process)s AND tenant = %(tenant)s AND correlation = %(correlation)s AND status NOT IN ('done', 'cancelled')
- ORDER BY created_at DESC, id DESC LIMIT 1;
+ ORDER BY created_at DESC, id DESC LIMIT 1 FOR NO KEY UPDATE;
 
 -- name: held_message
 -- Whether a message is held; nobody else releases it meanwhile.
@@ -276,7 +288,8 @@ UPDATE pointsman.engines SET lease_until = greatest(lease_until, time + %(second
 UPDATE pointsman.engines SET lease_until = '-infinity' WHERE id = %(engine)s;
 
 -- name: has_lease
-SELECT EXISTS (SELECT FROM pointsman.engines WHERE id = %(engine)s AND lease_until > pointsman.store_time(%(skew)s));
+-- Whether an engine has its lease. Nobody forgets the engine until the end of the transaction.
+SELECT id FROM pointsman.engines WHERE id = %(engine)s AND lease_until > pointsman.store_time(%(skew)s) FOR KEY SHARE;
 
 -- name: take_over
 -- Make the running cases of engines whose lease has expired ready again. The attempt that was cut short does not count; an
@@ -291,10 +304,15 @@ UPDATE pointsman.cases AS c
        interruptions = interruptions + CASE WHEN waits THEN 0 ELSE 1 END, waits = false
   FROM dead WHERE c.id = dead.id;
 
+-- name: lock_lapsed
+-- Lock the engines without a lease, except those that are committing something.
+SELECT e.id FROM pointsman.engines AS e JOIN pointsman.commits AS c ON c.engine = e.id
+ WHERE e.lease_until <= pointsman.store_time(%(skew)s) FOR UPDATE OF e, c SKIP LOCKED;
+
 -- name: forget_engines
--- Delete engines without a lease that no case names as running.
+-- Delete engines that no case names as running.
 DELETE FROM pointsman.engines AS e
- WHERE lease_until <= pointsman.store_time(%(skew)s) AND NOT EXISTS (SELECT FROM pointsman.cases WHERE engine = e.id AND status = 'running');
+ WHERE id = ANY(%(engines)s) AND NOT EXISTS (SELECT FROM pointsman.cases WHERE engine = e.id AND status = 'running');
 
 -- name: forget_commits
 DELETE FROM pointsman.commits AS c WHERE NOT EXISTS (SELECT FROM pointsman.engines WHERE id = c.engine);

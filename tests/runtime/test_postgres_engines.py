@@ -1,0 +1,107 @@
+"""Two engines on one PostgreSQL database run the same processes together."""
+
+import asyncio
+from collections import Counter
+
+from pydantic import BaseModel
+
+from pointsman import Context, Engine, Idempotent, Process, State, finish, otherwise, when
+from pointsman.definition.children import ChildEnd
+from pointsman.errors import AlreadyAnswered
+from pointsman.kernel.snapshot import Status
+
+HANG_SECONDS = 60.0  # far longer than the test takes
+CASES = 20
+
+
+class Approval(BaseModel):
+    approved: bool
+
+
+class Parcel(State):
+    address: str
+    label: str | None = None
+
+
+class Mail(State):
+    text: str
+    topic: str | None = None
+    label: str | ChildEnd | None = None
+    approval: Approval | None = None
+    receipt: str | None = None
+
+
+def processes() -> tuple[Process[Mail], Process[Parcel]]:
+    """A mail is classified, gets a label from a child, waits for a person, and is answered once."""
+    parcels = Process("parcels", Parcel)
+
+    @parcels.node(writes="label")
+    async def print_label(address: str) -> str:
+        return f"label for {address}"
+
+    parcels.rules(when("no label", lambda p: p.label is None, print_label), otherwise(finish("shipped")))
+    mails = Process("mails", Mail)
+
+    @mails.node(writes="topic")
+    async def classify(text: str) -> str:
+        return text.split(maxsplit=1)[0]
+
+    def inputs(text: str) -> dict[str, str]:
+        return {"address": text}
+
+    ship = mails.child(parcels, inputs, writes="label", result="label", name="ship")
+    approve = mails.pause(writes="approval", answer=Approval, shows=("text", "label"))
+
+    @mails.effect(writes="receipt", safety=Idempotent())
+    async def send(text: str, *, ctx: Context, outbox: list[str]) -> str:
+        outbox.append(ctx.key)
+        return "sent"
+
+    mails.rules(
+        when("it is not classified", lambda m: m.topic is None, classify),
+        when("it has no label", lambda m: m.label is None, ship),
+        when("it needs a person", lambda m: m.approval is None, approve),
+        when("it is not sent", lambda m: m.receipt is None, send),
+        otherwise(finish("sent")),
+    )
+    return mails, parcels
+
+
+def test_two_engines_share_cases_children_pauses_and_effects(postgres_url: str) -> None:
+    """A case may be started, run, answered and finished by different engines; each of its calls happens once."""
+    outbox: list[str] = []
+
+    async def main() -> None:
+        resources = {"outbox": outbox}
+        async with (
+            Engine.open(postgres_url, processes(), resources=resources) as one,
+            Engine.open(postgres_url, processes(), resources=resources) as two,
+        ):
+            engines = (one, two)
+
+            async def whole(number: int) -> None:
+                mine, other = engines[number % 2], engines[1 - number % 2]
+                started = await asyncio.gather(
+                    *(engine.start("mails", Mail(text=f"refund {number}"), key=f"k {number}") for engine in engines)
+                )
+                assert sorted(start.duplicate for start in started) == [False, True]
+                [case] = {start.case for start in started}
+                assert (await mine.wait_until_resting(case)).status is Status.WAITING
+                while (pause := await other.reader.pause(case)) is None:
+                    pass  # it rests also while it waits for its child
+                answers = await asyncio.gather(
+                    *(engine.resume(pause.token, Approval(approved=True), by="anna") for engine in engines), return_exceptions=True
+                )
+                refused = [answer for answer in answers if isinstance(answer, BaseException)]
+                assert [type(error) for error in refused] == [AlreadyAnswered]
+                assert (await other.wait_until_resting(case)).outcome == "sent"
+
+            async with asyncio.timeout(HANG_SECONDS):
+                await asyncio.gather(*map(whole, range(CASES)))
+            assert await one.reader.counts() == await two.reader.counts()
+            assert {status: count for status, count in (await one.reader.counts()).items() if count} == {Status.DONE: 2 * CASES}
+            kinds = Counter(event.kind for event in await two.reader.events(limit=10_000))
+            assert (kinds["child.started"], kinds["child.ended"]) == (CASES, CASES)
+
+    asyncio.run(main())
+    assert len(outbox) == len(set(outbox)) == CASES
