@@ -237,6 +237,7 @@ class BlockingEngine(_Blocking):
     store_blob = _waits(Engine.store_blob)
     case = _waits(Engine.case)
     wait_until_resting = _waits(Engine.wait_until_resting)
+    rested = _waits(Engine.rested)
     idle = _waits(Engine.idle)
     tasks = _waits(Engine.tasks)
     pending = _waits(Engine.pending)
