@@ -1,6 +1,7 @@
 """Connections to one PostgreSQL database: the pool, the statements of its schema, and errors in our words."""
 
 import re
+import selectors
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -14,9 +15,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreError, StoreUnwritable, ValueRefused
 from pointsman.store.statements import statements
 
-POOL_MIN = 1
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
 CONNECT_SECONDS = 10.0  # to get a connection
+POOL: Mapping[str, Any] = {"min_size": 1, "max_size": POOL_MAX, "timeout": CONNECT_SECONDS, "kwargs": {"autocommit": True}}
 SCHEMA = "pointsman"
 GIVEN_UP = "PM001"  # raised by `begin_batch`: the engine's number is gone, or another batch has it
 LOST = "this engine's lease has expired, and other engines may have claimed its cases; open it again."
@@ -68,15 +69,17 @@ class TryAgain(Conflict):
     """Another engine's commit was first; the same work can succeed now."""
 
 
+class ConnectionLost(StoreError):
+    """The connection ended, so it is unknown whether a transaction was committed."""
+
+
 class Connections:
     """A pool of connections to one database. Open it inside the event loop that uses it."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.sql = schema_statements(place.schema)
-        self._pool = AsyncConnectionPool(
-            place.conninfo, min_size=POOL_MIN, max_size=POOL_MAX, open=False, timeout=CONNECT_SECONDS, kwargs={"autocommit": True}, configure=_configure
-        )  # fmt: skip
+        self._pool = AsyncConnectionPool(place.conninfo, open=False, configure=_configure, check=_check, **POOL)
         self.closed = False
 
     async def open(self) -> None:
@@ -139,12 +142,20 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
         await connection.execute(setting)
 
 
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Refuse an idle connection that the server or the network has ended; it costs no round trip. An idle server sends nothing else."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        if selector.select(0):
+            raise psycopg.OperationalError("the connection has ended")
+
+
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
     """Turn psycopg's errors into ours."""
     try:
         yield
-    except (psycopg.Error, PoolTimeout) as error:
+    except (psycopg.Error, PoolTimeout, TimeoutError) as error:
         raise explain(place, error) from error
 
 
@@ -167,6 +178,8 @@ def explain(place: Place, error: Exception) -> Exception:
         return StoreUnwritable(f"the disk of {place.shown} is full; free some space: nothing that was confirmed is lost.")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return StoreUnwritable(f"{place.shown} is read-only (a standby?); name the primary server.")
-    if isinstance(error, PoolTimeout):
+    if isinstance(error, PoolTimeout | TimeoutError):
         return StoreError(f"{place.shown} cannot be reached; check the address and that the server runs.")
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))):
+        return ConnectionLost(f"{place.shown}: {told}")
     return StoreError(f"{place.shown}: {told}")

@@ -15,7 +15,7 @@ from pointsman.store.postgres import schema
 from pointsman.store.postgres.author import AuthorsDatabase
 from pointsman.store.postgres.checkpoints import PostgresCheckpoints
 from pointsman.store.postgres.claims import Claims
-from pointsman.store.postgres.connections import LOST, Connections, TryAgain, explained, place_of, rows_of
+from pointsman.store.postgres.connections import LOST, ConnectionLost, Connections, TryAgain, explained, place_of, rows_of
 from pointsman.store.postgres.keeping import PostgresKeeping, clock_high_water
 from pointsman.store.postgres.messages import post_message
 from pointsman.store.postgres.reader import PostgresReader
@@ -24,7 +24,8 @@ from pointsman.store.postgres.writes import Writing
 
 LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
 NOTIFY_SECONDS = 0.02  # at most so many notifications a second: each takes a lock that all commits of the server share
-CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse
+CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse, or whose connection ends
+AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
     ) -> list[Claimed]:  # fmt: skip
         """Claim due cases; see the contract."""
-        return await self._alone(lambda connection: self._claims.claim(connection, processes, now, limit, room, known, self._skew()))
+        return await self._writer.alone(lambda connection: self._claims.claim(connection, processes, now, limit, room, known, self._skew()))
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next case can be claimed; see the contract."""
@@ -97,7 +98,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         """Release running cases; see the contract. What was handed in before is committed first."""
         await self._writer.all_committed()
         values = {"cases": list(cases), "now": now, "engine": self._writing.engine}
-        await self._alone(lambda connection: rows_of(connection, self.connections.sql["release_cases"], values))
+        await self._writer.alone(lambda connection: rows_of(connection, self.connections.sql["release_cases"], values))
 
     async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
         """Mark whether all calls of a running case are waiting; see the contract."""
@@ -107,7 +108,9 @@ class PostgresStore(PostgresKeeping, PostgresReader):
     async def renew(self) -> float:
         """Extend this engine's lease; see the contract."""
         values = {"engine": self._writing.engine, "seconds": self.lease_seconds, "skew": self._skew()}
-        rows = await self.connections.rows(self.connections.sql["renew_lease"], values)
+        with explained(self.connections.place):
+            async with asyncio.timeout(self.lease_seconds):  # a network that swallows everything would be waited for without end
+                rows = await self.connections.rows(self.connections.sql["renew_lease"], values)
         if not rows:
             raise LeaseLost(LOST)
         return float(rows[0][0])
@@ -142,20 +145,42 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         await self.connections.close()
 
     async def _alone(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of its own."""
+        """Run `work` in a transaction of its own. If the connection ends, find out whether it was committed, and else run it again."""
         for tries in range(CONFLICTS_MAX):
+            done: list[tuple[str, T]] = []  # the transaction's number and answer, once it is complete
             try:
                 async with self.connections.transaction() as connection:
+                    [(number,)] = await rows_of(connection, "SELECT pg_current_xact_id()::text")
                     answer = await work(connection)
                     self._failpoints("store.commit")
-            except TryAgain:
-                if tries + 1 == CONFLICTS_MAX:
-                    raise
-                continue
+                    done = [(number, answer)]
+            except (TryAgain, ConnectionLost) as error:
+                if not done or isinstance(error, TryAgain) or not await self._was_committed(done[0][0]):
+                    if tries + 1 == CONFLICTS_MAX:
+                        raise
+                    continue
             self._failpoints("store.committed")
             self._writer.committed.set()
-            return answer
+            return done[0][1]
         raise AssertionError("unreachable")
+
+    async def _was_committed(self, number: str) -> bool:
+        """Return whether the transaction with this number was committed. Raises StoreError if that stays unknown for a lease."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (self.lease_seconds or 0.0)
+        while True:
+            try:
+                [(status,)] = await self.connections.rows("SELECT pg_xact_status(%(number)s::xid8)", {"number": number})
+                if status != "in progress":
+                    return bool(status == "committed")
+                lost = StoreError(
+                    f"{self.connections.place.shown} does not say whether a transaction was committed; open the engine again."
+                )
+            except ConnectionLost as error:
+                lost = error
+            if loop.time() > until:
+                raise lost
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _tell(self) -> None:
         """Notify the other engines after commits, several commits at once."""

@@ -41,10 +41,13 @@ class Writer:
         self._writing = writing
         self._failpoints = failpoints
         self._give_up_seconds = give_up_seconds
+        self._answer_seconds = give_up_seconds / 2  # a batch that is not answered leaves time to find out what happened to it
+        self._broken: Exception | None = None  # why it is unknown what happened to a batch; nothing may be written after it
         self._connection: AsyncConnection[Any] | None = None
         self._number = 0  # of the last batch that was committed
         self._jobs: list[_Job] = []
         self._batch: list[_Job] = []  # that is being committed
+        self._others: list[tuple[Callable[[AsyncConnection[Any]], Awaitable[Any]], asyncio.Future[Any]]] = []
         self._work = asyncio.Event()
         self._closed = False
         self.unknown = 0  # batches whose commit was not answered
@@ -58,6 +61,15 @@ class Writer:
             raise EngineStopped(f"the engine on {self._connections.place.shown} is closed; open it again.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._jobs.append(_Job(transition, answer, asyncio.Event()))
+        self._work.set()
+        return answer
+
+    def alone(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> asyncio.Future[T]:
+        """Run `work` in a transaction of its own between two batches; a lost connection makes it run again, or not, as a batch does."""
+        if self._closed:
+            raise EngineStopped(f"the engine on {self._connections.place.shown} is closed; open it again.")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._others.append((work, answer))
         self._work.set()
         return answer
 
@@ -77,26 +89,38 @@ class Writer:
     async def _write(self) -> None:
         while True:
             await self._work.wait()
-            if not self._jobs:
+            if not self._jobs and not self._others:
                 if self._closed:
                     return
                 self._work.clear()
                 continue
-            batch = self._batch = self._take()
-            try:
-                answers: Sequence[Any] = await self._commit(batch)
-            except Exception as error:
-                answers = [error] * len(batch)
-            self.committed.set()
-            self._batch = []
-            for job, answer in zip(batch, answers, strict=True):
-                job.over.set()
-                if job.answer.done():
-                    continue  # the caller was cancelled; its work is committed all the same
-                if isinstance(answer, Exception):
-                    job.answer.set_exception(answer)
-                else:
-                    job.answer.set_result(answer)
+            if self._others:
+                work, answer = self._others.pop(0)
+                try:
+                    answered: Sequence[Any] = [await self._in_one_transaction(work)]
+                except Exception as error:
+                    answered = [error]
+                self._answer([answer], answered)
+            self._batch = self._take()
+            if self._batch:
+                try:
+                    answered = await self._commit(self._batch)
+                except Exception as error:
+                    answered = [error] * len(self._batch)
+                batch, self._batch = self._batch, []
+                for job in batch:
+                    job.over.set()
+                self._answer([job.answer for job in batch], answered)
+
+    def _answer(self, callers: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:
+        self.committed.set()
+        for caller, answer in zip(callers, answers, strict=True):
+            if caller.done():
+                continue  # the caller was cancelled; its work is committed all the same
+            if isinstance(answer, Exception):
+                caller.set_exception(answer)
+            else:
+                caller.set_result(answer)
 
     def _take(self) -> list[_Job]:
         """The next batch: at most one transition of each case, because a statement cannot move a case twice."""
@@ -125,6 +149,8 @@ class Writer:
 
     async def _in_one_transaction(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """Run `work` and commit it. Raises what refused it, or StoreError if the server cannot be reached for too long."""
+        if self._broken is not None:
+            raise self._broken
         loop = asyncio.get_running_loop()
         until = loop.time() + self._give_up_seconds
         tries = 0
@@ -132,15 +158,20 @@ class Writer:
             tries += 1
             done: list[T] = []
             try:
-                await self._run(work, done)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure) and tries < TRIES_MAX:
+                async with asyncio.timeout(self._answer_seconds):
+                    await self._run(work, done)
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+                if self._lost(error):
+                    if await self._was_committed(until):
+                        self._failpoints("store.committed")
+                        return done[0]  # a COMMIT is sent only after the work is done
+                    again = loop.time() < until
+                else:
                     await self._roll_back()
-                    continue
-                if not self._lost(error) or loop.time() > until:
+                    again = isinstance(error, errors.DeadlockDetected | errors.SerializationFailure) and tries < TRIES_MAX
+                if not again:
                     raise explain(self._connections.place, error) from error
-                if not await self._was_committed(until):
-                    continue
+                continue
             except BaseException as error:
                 await self._roll_back()
                 raise self._as_raised(error) from error
@@ -164,13 +195,18 @@ class Writer:
             return ValueRefused(f"it cannot be stored: {message_of(error)}")
         return error
 
-    def _lost(self, error: psycopg.Error) -> bool:
+    def _lost(self, error: psycopg.Error | TimeoutError) -> bool:
         """Return whether the connection is gone, so that the fate of the transaction is unknown."""
         connection = self._connection
+        if isinstance(error, TimeoutError):
+            return True
         return connection is None or connection.closed or error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
 
     async def _was_committed(self, until: float) -> bool:
-        """Return whether the last batch was committed. If it was not, it never will be."""
+        """Return whether the last batch was committed. If it was not, it never will be.
+
+        An absent batch's number is skipped by two, so that a second look, after a void whose own commit was not answered, sees a void.
+        """
         loop = asyncio.get_running_loop()
         self.unknown += 1
         number, tries = self._number + 1, 0
@@ -179,28 +215,33 @@ class Writer:
                 if self._connection is not None:
                     await self._connection.close()
                 self._connection = None
-                connection = await self._connected()
-                async with connection.transaction():
-                    values = {"engine": self._writing.engine, "number": number}
-                    rows = await rows_of(connection, self._writing.sql["last_batch"], values)
-                    if not rows:
-                        raise LeaseLost(LOST)  # the number of an engine without a lease is forgotten
-                    last = rows[0][0]
-                    if last < number:
-                        await rows_of(connection, self._writing.sql["void_batch"], values)
-            except psycopg.Error as error:
+                async with asyncio.timeout(self._answer_seconds):
+                    connection = await self._connected()
+                    async with connection.transaction():
+                        values = {"engine": self._writing.engine, "number": number}
+                        rows = await rows_of(connection, self._writing.sql["last_batch"], values)
+                        if not rows:
+                            raise LeaseLost(LOST)  # the number of an engine without a lease is forgotten
+                        last = rows[0][0]
+                        if last < number:
+                            await rows_of(connection, self._writing.sql["void_batch"], values)
+                            last = number + 1
+            except (psycopg.Error, TimeoutError) as error:
                 if loop.time() > until:
-                    raise explain(self._connections.place, error) from error
+                    self._broken = explain(self._connections.place, error)
+                    raise self._broken from error
                 await asyncio.sleep(AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS) - 1)])
                 tries += 1
                 continue
-            self._number = number
-            self.found_committed += last >= number
-            return bool(last >= number)
+            self._number = last
+            self.found_committed += last == number
+            return bool(last == number)
 
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connections.connect()
+            # The server would hold the locks of a batch whose COMMIT never arrives, and the writer could not find out what happened to it.
+            await self._connection.execute(f"SET idle_in_transaction_session_timeout = {round(1000 * self._answer_seconds)}")
         return self._connection
 
     async def _roll_back(self) -> None:

@@ -13,8 +13,9 @@ SELECT pointsman.begin_batch(%(engine)s, %(number)s);
 SELECT number FROM pointsman.commits WHERE engine = %(engine)s FOR UPDATE;
 
 -- name: void_batch
--- Give a batch its number, with nothing in it: if it is still on its way to the server, it will raise.
-UPDATE pointsman.commits SET number = %(number)s WHERE engine = %(engine)s;
+-- Skip a batch's number and the next one: if the batch is still on its way to the server, it will raise. A batch that was committed leaves
+-- its own number, so that it differs from one that was given up.
+UPDATE pointsman.commits SET number = %(number)s::bigint + 1 WHERE engine = %(engine)s;
 
 -- name: enter_commits
 INSERT INTO pointsman.commits (engine, number) VALUES (%(engine)s, 0);

@@ -1,0 +1,121 @@
+"""A worker of the fleet: a process of its own with an engine on a PostgreSQL database, which does what it is told on its standard input.
+
+Run as a program with the URL, the provider's port, what kind of store it has, its lease and the time that its first step takes (seconds);
+its lines are those of `soak_worker.py`. It ends in order at SIGTERM. Where its store gives up, it says so and how many commits were unknown.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
+from soak_worker import Client, listen, look_up
+
+from pointsman import (
+    AtLeastOnce,
+    AtMostOnce,
+    Context,
+    Database,
+    Engine,
+    Idempotent,
+    PointsmanError,
+    Process,
+    Reconcile,
+    Retry,
+    Safety,
+    State,
+    finish,
+    otherwise,
+    when,
+)
+from pointsman.store.postgres.store import PostgresStore, open_postgres
+
+CONCURRENCY = 4
+FENCE = "c.fence = t.fence"
+
+
+class Order(State):
+    number: int
+    asked: int | None = None
+    place: int | None = None
+    total: str | None = None
+    charge: str | None = None
+    ship: str | None = None
+    tell: str | None = None
+    note: str | None = None
+
+
+def orders(first_seconds: float) -> Process[Order]:
+    """An order: a step that says who asked, a row of the author's own, and an effect under each policy."""
+    process = Process("orders", Order)
+    quick = Retry(attempts_max=4, first_seconds=0.02)
+
+    @process.node(writes="asked", retry=quick)
+    async def ask(number: int, *, ctx: Context, client: Client) -> int:
+        await client.do("ask", number, replace(ctx, key=f"ask {number} {os.getpid()}"))
+        await asyncio.sleep(first_seconds)
+        return os.getpid()
+
+    @process.transaction(writes="place", retry=quick)
+    def reserve(number: int, *, db: Database) -> int:
+        return int(db.execute("INSERT INTO public.fleet_places (number) VALUES (?) RETURNING place", (number,))[0][0])
+
+    @process.node(writes="total", retry=quick)
+    def add_up(number: int, place: int) -> str:
+        return f"{number} at {place}"
+
+    def effect(name: str, safety: Safety) -> Any:
+        async def act(number: int, total: str, *, ctx: Context, client: Client) -> str:
+            return await client.do(name, number, ctx)
+
+        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=TIMEOUT_SECONDS, retry=quick)
+
+    charge = effect("charge", Idempotent())
+    ship = effect("ship", Reconcile(look_up, SETTLE_SECONDS))
+    tell = effect("tell", AtMostOnce())
+    note = effect("note", AtLeastOnce(because="the fleet counts repetitions"))
+    process.rules(
+        when("not asked", lambda c: c.asked is None, ask),
+        when("not reserved", lambda c: c.place is None, reserve),
+        when("not added up", lambda c: c.total is None, add_up),
+        when("not charged", lambda c: c.charge is None, charge),
+        when("not shipped", lambda c: c.ship is None, ship),
+        when("not told", lambda c: c.tell is None, tell),
+        when("not noted", lambda c: c.note is None, note),
+        otherwise(finish("delivered")),
+    )
+    return process
+
+
+def forget_the_fence(store: PostgresStore) -> None:
+    """The control: a store that takes a transition of an engine that has lost its case."""
+    sql = store._writing.sql
+    assert FENCE in sql["move"]
+    store._writing.sql = {**sql, "move": sql["move"].replace(FENCE, "true")}
+
+
+async def main(url: str, port: int, kind: str, lease_seconds: float, first_seconds: float) -> None:
+    store = None
+    try:
+        store = await open_postgres(url, lease_seconds=lease_seconds)
+        if kind == "forgets the fence":
+            forget_the_fence(store)
+        process = orders(first_seconds)
+        settings: dict[str, Any] = {"store": store, "concurrency": CONCURRENCY, "grace_seconds": 1.0}
+        async with Engine.open(url, [process], resources={"client": Client(port)}, **settings) as engine:
+            listening = asyncio.create_task(listen(engine))
+            print("ready", flush=True)
+            await engine.serve()
+            listening.cancel()
+        end = "closed"
+    except PointsmanError as error:
+        end = f"gave up: {type(error).__name__}: {str(error).replace(url.partition('?')[0], 'the database')}"
+    writer = store and store._writer
+    print(json.dumps([end, writer.unknown if writer else 0, writer.found_committed if writer else 0]), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])))
