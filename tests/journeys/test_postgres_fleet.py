@@ -17,8 +17,8 @@ def test_a_fleet_that_is_broken_all_the_time_loses_and_repeats_nothing(
     tmp_path: Path, postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faults = Faults(
-        kills=figure("FLEET_KILLS", 3), stops=figure("FLEET_STOPS", 1), cuts=figure("FLEET_CUTS", 8), holes=figure("FLEET_HOLES", 1),
-        restarts=figure("FLEET_RESTARTS", 1),
+        kills=figure("FLEET_KILLS", 3), stops=figure("FLEET_STOPS", 1), cuts=figure("FLEET_CUTS", 8), holes=figure("FLEET_HOLES", 0),
+        restarts=figure("FLEET_RESTARTS", 0),
     )  # fmt: skip
 
     async def run() -> Told:
@@ -37,7 +37,7 @@ def test_a_fleet_that_is_broken_all_the_time_loses_and_repeats_nothing(
         print(f"  {told.resolved} effects resolved by a person; AtLeastOnce repeated {told.repeated_as_declared}")
         for end, count in told.ends.items():
             print(f"  {count} workers {end}")
-    assert told.did == vars(faults)
+    assert told.did == {name: count for name, count in vars(faults).items() if count}
     assert (told.lost, told.duplicated, told.wrong) == (0, 0, [])
 
 

@@ -73,7 +73,7 @@ def test_arguments_result_and_context_cross_although_the_function_prints(on_disk
         ("known down", "failed after 1 attempt: down"),
         ("odd", "OddError: one and two"),
         ("not-sent no", "failed after 1 attempt: no"),
-        ("wrong-type", "its result: 0: Input should be a valid string"),
+        ("wrong-type", "its result: [0]: Input should be a valid string"),
     ],
 )
 def test_an_error_in_the_subprocess_is_a_failed_attempt(on_disk: Place, what: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:

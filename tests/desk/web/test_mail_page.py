@@ -202,7 +202,7 @@ def test_a_mail_is_taken_and_escalated_to_the_lead_and_its_draft_stays(tmp_path:
 
             assert (passed.status_code, passed.headers["location"]) == (303, "/?pause=approve&assigned=1")
             assert "for lea" in (await client.get("/?assignee=lea")).text
-            assert await desk.engine.pending(1) == before._replace(assignee="lea")
+            assert await desk.engine.pending(1) == before._replace(assignee="lea", escalates_to="")
             await post(client, 1, "approve")
             assert (await desk.engine.case(1)).outcome == "sent"
 
