@@ -1,6 +1,7 @@
 """A fleet on PostgreSQL whose workers, network and server are broken all the time: nothing accepted is lost, nothing is done twice."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from fleet_world import Faults, Fleet, Told
 
 from postgres_server import Server
 from tiers import figure, seed
+
+pytestmark = pytest.mark.skipif("POINTSMAN_FLEET_KILLS" not in os.environ, reason="runs in make soak: the world of the fleet can hang")
 
 WORKERS = 3
 HANGS_SECONDS = 120  # and 10 for each fault: far beyond what it takes
