@@ -91,6 +91,7 @@ class Fleet:
         self.told = Told()
         self.places: list[Place] = []
         self.over = False
+        self.closing = False  # then nobody hires workers any more
         self.numbers = 0
         self.port = 0
 
@@ -104,7 +105,8 @@ class Fleet:
                     await getattr(self, f"_{scene}")(self.random.choice(self.places))
                     self.told.did[scene] += 1
                 self.over = True
-                await asyncio.wait(customers)
+                await asyncio.wait(customers)  # with workers: a customer whose worker has ended asks another one
+            self.closing = True
             await self._end_workers()
             await self._look()
         return self.told
@@ -126,7 +128,7 @@ class Fleet:
             stopped.send_signal(signal.SIGCONT)
             self.told.did["stops"] += 1
             await asyncio.sleep(2 * self.first_seconds)
-            self.over = True
+            self.closing = True
             await self._end_workers()
             states = await self._look()
             self.told.stale = sum(states[number].get("asked") == stopped.pid for number in states)
@@ -168,7 +170,7 @@ class Fleet:
 
     async def _keep(self, place: Place) -> None:
         """Keep a worker at this place: hire another one when it ends, as a supervisor does."""
-        while not self.over:
+        while not self.closing:
             arguments = (place.proxy.url, str(self.port), self.kind, str(LEASE_SECONDS), str(self.first_seconds))
             pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
             process = await asyncio.create_subprocess_exec(sys.executable, HERE / "fleet_worker.py", *arguments, **pipes)
@@ -184,7 +186,7 @@ class Fleet:
                 self.told.unknown += unknown
                 self.told.found_committed += found
                 self.told.ends[last] += 1
-            elif code == -signal.SIGKILL or (self.over and code == -signal.SIGTERM):  # the latter while it starts
+            elif code == -signal.SIGKILL or (self.closing and code == -signal.SIGTERM):  # the latter while it starts
                 self.told.ends["killed"] += 1
             else:
                 self.told.wrong.append(f"a worker ended with {code}: {worker.last}")
