@@ -124,7 +124,7 @@ class Fleet:
             await self._until(lambda: len(self._asked()) == number_of_orders)
             await asyncio.sleep(2 * THINKING_SECONDS)  # it has the answers, and its steps go on for longer
             stopped.send_signal(signal.SIGSTOP)
-            await self._until(lambda: all(len(askers) > 1 for askers in self._asked().values()))
+            await self._until(lambda: all(len(askers) > 1 for askers in self._asked().values() if askers[0] == stopped.pid))
             stopped.send_signal(signal.SIGCONT)
             self.told.did["stops"] += 1
             await asyncio.sleep(2 * self.first_seconds)
