@@ -110,14 +110,10 @@ class PostgresCheckpoints(Checkpoints):
     def _commit_queued(self) -> None:
         jobs = [self._queued.popleft() for _ in range(min(BATCH_MAX, len(self._queued)))]
         jobs = [(work, answer) for work, answer in jobs if answer.set_running_or_notify_cancel()]
-        try:
-            if len(jobs) > 1:
-                self._commit([work for work, _ in jobs])
-                for _, answer in jobs:
-                    answer.set_result(None)
-                return
-        except Exception:  # noqa: S110 - each is run again by itself, and gets its own error
-            pass
+        if len(jobs) > 1 and self._commits_together([work for work, _ in jobs]):
+            for _, answer in jobs:
+                answer.set_result(None)
+            return
         for work, answer in jobs:
             try:
                 self._attempts(partial(self._commit, [work]))
@@ -125,6 +121,14 @@ class PostgresCheckpoints(Checkpoints):
                 answer.set_exception(error)
             else:
                 answer.set_result(None)
+
+    def _commits_together(self, works: Sequence[Callable[[Any], Any]]) -> bool:
+        """Commit these writes in one transaction. Returns False if that fails: each then runs alone, and its caller gets its own error."""
+        try:
+            self._commit(works)
+        except Exception:
+            return False
+        return True
 
     def _attempts(self, run: Callable[[], Any]) -> Any:
         for attempt in range(1, ATTEMPTS_MAX + 1):
