@@ -274,13 +274,17 @@ CREATE TABLE pointsman.case_counts (
 CREATE FUNCTION pointsman.place_of(status text, step text, outcome text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$ SELECT CASE WHEN status IN ('waiting', 'parked', 'blocked') THEN coalesce(step, '') WHEN status = 'done' THEN coalesce(outcome, '') ELSE '' END $$;
 
+-- The status under which a case is counted: a running case as ready, because cases change to and fro too often.
+CREATE FUNCTION pointsman.counted_as(status text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT CASE status WHEN 'running' THEN 'ready' ELSE status END $$;
+
 -- The rows that this session counts in. Any two sessions may share them.
 CREATE FUNCTION pointsman.shard() RETURNS integer LANGUAGE sql STABLE AS $$ SELECT pg_backend_pid() % 16 $$;
 
 CREATE FUNCTION pointsman.count_new_cases() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO pointsman.case_counts (process, status, place, shard, cases)
-    SELECT process, CASE status WHEN 'running' THEN 'ready' ELSE status END AS bucket, pointsman.place_of(status, step, outcome) AS place, pointsman.shard(), count(*)
+    SELECT process, pointsman.counted_as(status) AS bucket, pointsman.place_of(status, step, outcome) AS place, pointsman.shard(), count(*)
       FROM new_cases GROUP BY process, bucket, place ORDER BY process, bucket, place
     ON CONFLICT (process, status, place, shard) DO UPDATE SET cases = case_counts.cases + excluded.cases;
   RETURN NULL;
@@ -290,9 +294,9 @@ CREATE FUNCTION pointsman.count_moved_cases() RETURNS trigger LANGUAGE plpgsql A
 BEGIN
   INSERT INTO pointsman.case_counts (process, status, place, shard, cases)
     SELECT process, bucket, place, pointsman.shard(), sum(cases)
-      FROM (SELECT process, CASE status WHEN 'running' THEN 'ready' ELSE status END AS bucket, pointsman.place_of(status, step, outcome) AS place, -1 AS cases FROM old_cases
+      FROM (SELECT process, pointsman.counted_as(status) AS bucket, pointsman.place_of(status, step, outcome) AS place, -1 AS cases FROM old_cases
             UNION ALL
-            SELECT process, CASE status WHEN 'running' THEN 'ready' ELSE status END, pointsman.place_of(status, step, outcome), 1 FROM new_cases) AS changes
+            SELECT process, pointsman.counted_as(status), pointsman.place_of(status, step, outcome), 1 FROM new_cases) AS changes
      GROUP BY process, bucket, place HAVING sum(cases) <> 0 ORDER BY process, bucket, place
     ON CONFLICT (process, status, place, shard) DO UPDATE SET cases = case_counts.cases + excluded.cases;
   RETURN NULL;
@@ -301,7 +305,7 @@ END $$;
 CREATE FUNCTION pointsman.count_deleted_cases() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO pointsman.case_counts (process, status, place, shard, cases)
-    SELECT process, CASE status WHEN 'running' THEN 'ready' ELSE status END AS bucket, pointsman.place_of(status, step, outcome) AS place, pointsman.shard(), -count(*)
+    SELECT process, pointsman.counted_as(status) AS bucket, pointsman.place_of(status, step, outcome) AS place, pointsman.shard(), -count(*)
       FROM old_cases GROUP BY process, bucket, place ORDER BY process, bucket, place
     ON CONFLICT (process, status, place, shard) DO UPDATE SET cases = case_counts.cases + excluded.cases;
   RETURN NULL;
