@@ -11,21 +11,15 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
-from soak_worker import Client, listen, look_up
+from soak_worker import Client, effects_of_each_policy, listen
 
 from pointsman import (
-    AtLeastOnce,
-    AtMostOnce,
     Context,
     Database,
     Engine,
-    Idempotent,
     PointsmanError,
     Process,
-    Reconcile,
     Retry,
-    Safety,
     State,
     finish,
     otherwise,
@@ -67,16 +61,7 @@ def orders(first_seconds: float) -> Process[Order]:
     def add_up(number: int, place: int) -> str:
         return f"{number} at {place}"
 
-    def effect(name: str, safety: Safety) -> Any:
-        async def act(number: int, total: str, *, ctx: Context, client: Client) -> str:
-            return await client.do(name, number, ctx)
-
-        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=TIMEOUT_SECONDS, retry=quick)
-
-    charge = effect("charge", Idempotent())
-    ship = effect("ship", Reconcile(look_up, SETTLE_SECONDS))
-    tell = effect("tell", AtMostOnce())
-    note = effect("note", AtLeastOnce(because="the fleet counts repetitions"))
+    charge, ship, tell, note = effects_of_each_policy(process)
     process.rules(
         when("not asked", lambda c: c.asked is None, ask),
         when("not reserved", lambda c: c.place is None, reserve),

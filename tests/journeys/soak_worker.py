@@ -119,6 +119,25 @@ async def look_up(number: int, total: str, *, ctx: Context, client: Client) -> A
     return UNKNOWN if found["underway"] else ABSENT
 
 
+def effects_of_each_policy(process: Process[Any]) -> tuple[Any, Any, Any, Any]:
+    """The effects `charge`, `ship`, `tell` and `note` of an order: `charge` and `note` may be called again, `ship` after a look, `tell`
+    only by a person's word."""
+    quick = Retry(attempts_max=4, first_seconds=0.02)
+
+    def effect(name: str, safety: Safety) -> Any:
+        async def act(number: int, total: str, *, ctx: Context, client: Client) -> str:
+            return await client.do(name, number, ctx)
+
+        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=TIMEOUT_SECONDS, retry=quick)
+
+    return (
+        effect("charge", Idempotent()),
+        effect("ship", Reconcile(look_up, SETTLE_SECONDS)),
+        effect("tell", AtMostOnce()),
+        effect("note", AtLeastOnce(because="the soak counts repetitions")),
+    )
+
+
 def orders(seed: str) -> Process[Order]:
     """An order: facts from several steps of which some fail at times, rows of its own, a person's word, and four effects."""
     process = Process("orders", Order)
@@ -151,18 +170,8 @@ def orders(seed: str) -> Process[Order]:
     def add_up(stock: str, price: str) -> str:
         return f"{stock}, {price}"
 
-    # `charge` and `note` may be called again, `ship` after a look, `tell` only by a person's word.
-    def effect(name: str, safety: Safety) -> Any:
-        async def act(number: int, total: str, *, ctx: Context, client: Client) -> str:
-            return await client.do(name, number, ctx)
-
-        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=TIMEOUT_SECONDS, retry=quick)
-
-    charge = effect("charge", Idempotent())
+    charge, ship, tell, note = effects_of_each_policy(process)
     approve = process.pause(writes="approval", answer=Approval, shows=("number", "total"))
-    ship = effect("ship", Reconcile(look_up, SETTLE_SECONDS))
-    tell = effect("tell", AtMostOnce())
-    note = effect("note", AtLeastOnce(because="the soak counts repetitions"))
     process.accept(Remark, writes="remarks", correlate=lambda r: str(r.order), while_open="append", key=lambda r: r.text, starts=False)
     process.rules(
         when("facts are missing", lambda c: c.stock is None or c.price is None, parallel(look_at_stock, ask_price)),
