@@ -357,6 +357,82 @@ def test_a_reader_sees_each_event_once_and_in_order_while_handles_commit(race: R
     race(4, scenario)
 
 
+def test_the_events_of_a_case_are_read_at_once_whatever_else_the_server_does(race: Race) -> None:
+    async def scenario(stores: list[PostgresStore]) -> None:
+        first, second = stores
+        async with first.connections.transaction() as other:
+            await rows_of(other, "SELECT pg_current_xact_id()")  # it writes, and is not over
+            case = await new_case(first, status=Status.RUNNING)
+            await first.commit(next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")]))
+
+            events = await second.events(case=case)
+            assert [event.kind for event in events] == ["accepted", "decided", "finished"]
+            assert [await second.events(case=case, after=event.cursor) for event in events] == [events[1:], events[2:], []]
+            assert [await second.events(case=case, after=event.cursor, limit=1) for event in events] == [events[1:2], events[2:], []]
+            assert await second.events() == []
+        assert [event.cursor for event in await second.events()] == [event.cursor for event in events]
+
+    race(2, scenario)
+
+
+def test_a_reader_of_a_case_misses_nothing_that_is_appended_late(race: Race) -> None:
+    """The transaction that appends has its number before that of a transition, and commits after it."""
+
+    async def scenario(stores: list[PostgresStore]) -> None:
+        first, second = stores
+        case = await new_case(first, status=Status.RUNNING)
+        noted, late = [EventWrite("noted", None, 0, "{}")], [EventWrite("node.late", None, 0, "{}")]
+        async with first.connections.transaction() as connection:
+            await rows_of(connection, "SELECT pg_current_xact_id()")
+            await second.commit(next_of(case, 1, 0, events=noted))
+            cursor = (await second.events(case=case))[-1].cursor
+            await first._writing.append(connection, case, late, 20.0, [])
+            moving = asyncio.ensure_future(second.commit(next_of(case, 2, 0, events=noted)))
+            await blocked(first, 1)
+            assert await second.events(case=case, after=cursor) == []
+        await moving
+        assert [event.kind for event in await second.events(case=case, after=cursor)] == ["node.late", "noted"]
+        dossier = await second.dossier(case)
+        assert dossier is not None
+        assert list(dossier.events) == await second.events(case=case)
+
+    race(2, scenario)
+
+
+def test_a_reader_of_a_case_sees_each_event_once_while_handles_move_it_and_append(race: Race) -> None:
+    async def scenario(stores: list[PostgresStore]) -> None:
+        case, over = await new_case(stores[0], status=Status.RUNNING, events=()), False
+
+        async def move(store: PostgresStore) -> None:
+            for revision in range(1, 60):
+                await store.commit(next_of(case, revision, 0, events=[EventWrite("noted", None, 0, "{}")]))
+
+        async def append(store: PostgresStore, name: int) -> None:
+            for number in range(60):
+                await store.append(case, [EventWrite("node.late", f"{name} {number}", 0, "{}")], at=20.0)
+
+        async def read(store: PostgresStore) -> list[str]:
+            seen: list[str] = []
+            cursor = ""
+            while True:
+                last = over
+                events = await store.events(after=cursor, case=case, limit=3)
+                seen += [event.cursor for event in events]
+                cursor = events[-1].cursor if events else cursor
+                if last and not events:
+                    return seen
+
+        readers = [asyncio.create_task(read(store)) for store in stores[:2]]
+        await asyncio.gather(move(stores[0]), *(append(store, name) for name, store in enumerate(stores[1:])))
+        over = True
+        for seen in await asyncio.gather(*readers):
+            assert seen == [event.cursor for event in await stores[0].events(case=case)]
+            assert sorted(seen) == sorted(event.cursor for event in await stores[0].events())
+            assert len(seen) == 59 + 60 * 3
+
+    race(4, scenario)
+
+
 def test_an_authors_rows_are_those_of_the_transitions_that_were_committed(race: Race, postgres_url: str) -> None:
     async def scenario(stores: list[PostgresStore]) -> None:
         table = f"{stores[0].connections.place.schema}_authors"

@@ -21,7 +21,8 @@ Promises (tests/store runs each against each store)
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent has a new key, or renews an open intent on purpose (`again`); otherwise the commit raises Conflict.
     S8  Events are read in the order of their commits. No event ever appears before a cursor that has been read.
-        `events` may show an event some time after its commit; `events_of` and `dossier` show it at once.
+        `events` of all cases may show an event some time after its commit; those of one case, `events_of` and `dossier` show it at
+        once. A cursor goes on where it was read: in all cases, or in that case.
     S9  A reader sees committed data only, never a part of a transition. The state as of any revision can be read. Adding to a
         log writes only what was added, not the whole log.
     S10 A message is delivered once: to its tenant's open case with its correlation key (of several, the one that started last), to

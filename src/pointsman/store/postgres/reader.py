@@ -263,7 +263,7 @@ class PostgresReader:
                 EventRow._make((f"{tx}.{n}.{number}", case, revision, kind, step, attempt, at, facts))
                 for tx, n, case, revision, at, text in rows
                 for number, (kind, step, attempt, facts) in enumerate(unpacked(text, _no_common))
-                if (tx, n, number) > after
+                if (tx, n) != after[:2] or number > after[2]
             ]
 
     def _each(self, into: Callable[[Sequence[Any]], T], rows: Iterable[Sequence[Any]]) -> list[T]:

@@ -81,7 +81,8 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
         """Append events without changing their case; see the contract."""
-        await self._alone(lambda connection: self._writing.append(connection, case, events, at, usage))
+        first = (self.connections.sql["lock_appends"], {"case": case})
+        await self._alone(lambda connection: self._writing.append(connection, case, events, at, usage), first)
 
     async def claim(
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
@@ -144,12 +145,19 @@ class PostgresStore(PostgresKeeping, PostgresReader):
             await self._notify()
         await self.connections.close()
 
-    async def _alone(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of its own. If the connection ends, find out whether it was committed, and else run it again."""
+    async def _alone(
+        self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], first: tuple[str, Mapping[str, Any]] | None = None
+    ) -> T:  # fmt: skip
+        """Run `work` in a transaction of its own. If the connection ends, find out whether it was committed, and else run it again.
+
+        `first` is a statement that runs before the transaction has a number.
+        """
         for tries in range(CONFLICTS_MAX):
             done: list[tuple[str, T]] = []  # the transaction's number and answer, once it is complete
             try:
                 async with self.connections.transaction() as connection:
+                    if first is not None:
+                        await rows_of(connection, *first)
                     [(number,)] = await rows_of(connection, "SELECT pg_current_xact_id()::text")
                     answer = await work(connection)
                     self._failpoints("store.commit")

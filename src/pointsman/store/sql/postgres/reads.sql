@@ -3,7 +3,7 @@
 -- PostgreSQL chooses the indexes, and knows little about tables that grow fast. Where it could choose the index that has the order of the
 -- rows, and go through it from end to end, a subquery with `OFFSET 0` keeps the order and the conditions outside.
 --
--- What is read in the order of events ends at the first transaction that is still running: it may commit events at its place later.
+-- What is read of all cases in the order of events ends at the first transaction that is still running: it may commit events at its place later.
 
 -- name: select_case
 -- One case.
@@ -138,10 +138,15 @@ SELECT tx, n, case_id, revision, at, events FROM pointsman.journal
  ORDER BY tx, n LIMIT %(limit)s::bigint + 1;
 
 -- name: select_events_of_case
--- The same for one case.
+-- The same for one case, also those of the newest transactions. Its transitions follow each other by revision; what was appended at a revision
+-- (n = 0) follows the transition that led there, in the order of the transactions. A cursor of another case is a place among all transactions.
 SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journal WHERE case_id = %(case)s::bigint OFFSET 0) AS entries
- WHERE (tx, n) >= (%(tx)s::bigint, %(n)s::integer) AND tx < (SELECT value::bigint FROM pointsman.meta WHERE name = 'era') + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AND events IS NOT NULL
- ORDER BY tx, n LIMIT %(limit)s::bigint + 1;
+  LEFT JOIN (SELECT revision AS after_revision FROM pointsman.journal
+              WHERE tx = %(tx)s::bigint AND n = %(n)s::integer AND case_id = %(case)s::bigint) AS place ON true
+ WHERE events IS NOT NULL
+   AND CASE WHEN after_revision IS NULL THEN (tx, n) >= (%(tx)s::bigint, %(n)s::integer)
+            ELSE (revision, n = 0, tx) >= (after_revision, %(n)s::integer = 0, %(tx)s::bigint) END
+ ORDER BY revision, n = 0, tx LIMIT %(limit)s::bigint + 1;
 
 -- name: select_newest_events
 -- The newest rows with events. Rows of further fields have none, so a bounded number of rows is read.
@@ -155,9 +160,9 @@ SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journa
  WHERE events IS NOT NULL ORDER BY tx, n;
 
 -- name: select_all_events_of_case
--- All events of a case, also those of the newest transactions: no cursor goes on behind them.
+-- All events of a case, in the order of `select_events_of_case`.
 SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journal WHERE case_id = %(case)s::bigint OFFSET 0) AS entries
- WHERE events IS NOT NULL ORDER BY tx, n;
+ WHERE events IS NOT NULL ORDER BY revision, n = 0, tx;
 
 -- name: select_writes
 -- Every write of a case's fields.

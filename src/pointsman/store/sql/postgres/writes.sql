@@ -219,9 +219,14 @@ SELECT t.place, coalesce((SELECT id FROM pointsman.cases WHERE process = t.proce
                            WHERE e.process = t.process AND e.tenant = t.tenant AND e.name = '' AND e.digest = t.digest))
   FROM json_to_recordset(%(rows)s) AS t (place integer, process text, tenant text, key text, digest text);
 
+-- name: lock_appends
+-- Let one transaction at a time append events to a case. Take the lock before the transaction has a number: then the numbers rise in the order of
+-- the commits.
+SELECT pg_advisory_xact_lock(hashtextextended(%(case)s::text, 1));
+
 -- name: keep_case
--- Keep a case from being deleted until the end of the transaction. This disturbs nobody who moves the case.
-SELECT FROM pointsman.cases WHERE id = %(case)s FOR KEY SHARE;
+-- Keep a case at its revision until the end of the transaction: a transition waits, so that nothing appears behind it that a reader would miss.
+SELECT FROM pointsman.cases WHERE id = %(case)s FOR SHARE;
 
 -- name: append_events
 -- Append events at the case's current revision, without changing the case.
