@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks [--quick] [--only W1] [--json FILE] [--plot FILE.svg]`; or `--profile`; or `--page ROWS.json`."""
+"""Measure: `python -m benchmarks [--quick] [--only W1] [--store postgres] [--json FILE] [--plot FILE.svg]`; or `--profile`; or `--page ROWS.json`."""
 
 import argparse
 import json
@@ -15,11 +15,14 @@ from rich.table import Table
 
 from benchmarks import functional
 from benchmarks.page import write_page
-from benchmarks.peers.installed import peers
+from benchmarks.peers.installed import peers, ready
 from benchmarks.plot import plot
 from benchmarks.profiling import profiled
 from benchmarks.results import number, ratios
-from benchmarks.trials import FLOOR, OURS, Row, System, compared
+from benchmarks.trials import FLOOR, FLOOR_ON_POSTGRES, FOUR_ON_POSTGRES, OURS, OURS_ON_POSTGRES, Row, System, compared
+
+ON_POSTGRES = (OURS_ON_POSTGRES, FLOOR_ON_POSTGRES, FOUR_ON_POSTGRES)
+PEERS_ON_POSTGRES = ("dbos-postgres", "absurd")  # the ones that are made for it
 
 WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "functional", "profile")
 
@@ -63,6 +66,15 @@ def measured(only: str | None, peers: list[System], *, quick: bool) -> Iterator[
     yield from _at_length(only, peers, quick=quick)
 
 
+def measured_on_postgres(systems: list[System], *, quick: bool) -> Iterator[list[Row]]:
+    """Measure W1 with everything on one PostgreSQL server, and yield the rows of each comparison as they come."""
+    rounds, seconds = (2, 2.0) if quick else (5, 4.0)
+    ours, floor, four, *beside = systems
+    at_best = [four, *(replace(peer, parameters=peer.best) for peer in beside)]
+    for concurrency, others in (1, beside), (64, []), (256, at_best):
+        yield compared([ours, floor, *others], "W1", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
+
+
 def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterator[list[Row]]:
     """Measure what grows: many waiting cases, many steps in a case, and the mail desk. A quick run leaves the peers out."""
     rounds, seconds = (1, 1.0) if quick else (5, 4.0)
@@ -98,7 +110,7 @@ def _short(value: object) -> str:
 
 def _print_ratios(rows: list[Row]) -> None:
     """Print the library against the fastest peer, where one was measured."""
-    table = Table("work", "pointsman-sqlite", "of the floor", "fastest durable peer", "faster by", "spread", title="Against durable peers")
+    table = Table("work", "Pointsman", "of the floor", "fastest durable peer", "faster by", "spread", title="Against durable peers")
     for one in ratios(rows):
         table.add_row(
             one.label,
@@ -124,6 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less than two minutes, and less to rely on")
     parser.add_argument("--only", choices=WORKLOADS, help="one workload")
+    parser.add_argument(
+        "--store", choices=("sqlite", "postgres"), default="sqlite", help="where the cases are; on PostgreSQL only W1 is measured"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--plot", type=Path, help="also draw the comparisons with peers into this SVG file")
     parser.add_argument("--profile", action="store_true", help="show where W1 at 256 in flight spends its time instead")
@@ -138,8 +153,13 @@ def main() -> None:
         return
     rows: list[Row] = [_machine(quick=arguments.quick)]
     print(shown(rows[0]))
-    with peers() as beside:
-        for some in measured(arguments.only, beside, quick=arguments.quick):
+    on_postgres = arguments.store == "postgres"
+    if on_postgres and arguments.only not in {None, "W1"}:
+        parser.error("on PostgreSQL only W1 is measured; pass --only W1.")
+    systems = [*ON_POSTGRES, *(one for one in peers() if one.name in PEERS_ON_POSTGRES)] if on_postgres else peers()
+    with ready(systems) as beside:
+        quick = arguments.quick
+        for some in measured_on_postgres(beside, quick=quick) if on_postgres else measured(arguments.only, beside, quick=quick):
             for row in some:
                 if row["workload"] not in PROFILES:
                     print(shown(row), flush=True)

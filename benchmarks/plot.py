@@ -5,7 +5,7 @@ from html import escape
 from math import log10
 
 from benchmarks.results import FIGURE, SMALLER_IS_BETTER, UNIT, label, number
-from benchmarks.trials import FLOOR, OURS, Row
+from benchmarks.trials import ENGINES, FLOORS, Row
 
 WIDTH, LEFT, RIGHT = 860, 190, 90  # of the picture, of the names, of the figures
 BAR, GAP, HEAD = 16, 6, 44
@@ -36,13 +36,13 @@ def comparisons(rows: list[Row]) -> Iterator[list[Row]]:
     """Yield the rows of each comparison of W1, W2 and W3 that were measured, the fastest first."""
     for ours in rows:
         figure = FIGURE.get(ours["workload"])
-        if ours["system"] == OURS.name and figure is not None and "each_round" in ours:
+        if ours["system"] in ENGINES and figure is not None and "each_round" in ours:
             group = [row for row in rows if row.get("comparison") == ours["comparison"] and figure in row]
             yield sorted(group, key=lambda row: row[figure], reverse=figure not in SMALLER_IS_BETTER)
 
 
 def _group(group: list[Row], y: int) -> tuple[list[str], int]:
-    [ours] = [row for row in group if row["system"] == OURS.name]
+    [ours] = [row for row in group if row["system"] in ENGINES]
     figure = FIGURE[ours["workload"]]
     values = [row[figure] for row in group]
     least = min(values) / 2  # the shortest bar has a length, too
@@ -51,7 +51,7 @@ def _group(group: list[Row], y: int) -> tuple[list[str], int]:
     lines = [f'<text class="title" x="0" y="{y + 14}">{escape(label(ours))}: {UNIT[figure]}, {better}, logarithmic</text>']
     y += HEAD - BAR
     for row in group:
-        kind = {OURS.name: "ours", FLOOR.name: "floor"}.get(row["system"], "peer")
+        kind = "ours" if row["system"] in ENGINES else "floor" if row["system"] in FLOORS else "peer"
         length = scale * log10(row[figure] / least)
         lines += [
             f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(row["system"])}</text>',

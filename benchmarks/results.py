@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 from itertools import product
 
-from benchmarks.trials import FLOOR, OURS, Row
+from benchmarks.trials import ENGINES, FLOORS, FOUR_ON_POSTGRES, Row
 
 FIGURE = {"W1": "steps_per_s", "W2": "answered_ms", "W3": "steps_per_s"}
 UNIT = {"steps_per_s": "steps/s", "answered_ms": "ms"}
@@ -33,7 +33,7 @@ def ratios(rows: list[Row]) -> list[Ratio]:
     found = []
     for ours in rows:
         figure = FIGURE.get(ours["workload"])
-        if ours["system"] != OURS.name or figure is None or "each_round" not in ours:
+        if ours["system"] not in ENGINES or figure is None or "each_round" not in ours:
             continue
         beside = [row for row in rows if row.get("comparison") == ours["comparison"] and is_durable_peer(row)]
         if not beside:
@@ -54,7 +54,7 @@ def ratios(rows: list[Row]) -> list[Ratio]:
 
 def is_durable_peer(row: Row) -> bool:
     """Say whether this is the row of a peer that was measured, and that makes each step durable."""
-    return row["system"] not in {OURS.name, FLOOR.name} and "failed" not in row and bool(row.get("durable_each_step"))
+    return row["system"] not in ENGINES | FLOORS | {FOUR_ON_POSTGRES.name} and "failed" not in row and bool(row.get("durable_each_step"))
 
 
 def label(row: Row) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,13 @@ OURS = System("pointsman-sqlite", "sqlite", "benchmarks.systems.ours", settings=
 FLOOR = System(
     "floor-asyncio", "sqlite", "benchmarks.systems.floor", settings=f"{WAL}; no rules, no recovery", version=sqlite3.sqlite_version
 )
+ON_POSTGRES = "PostgreSQL with fsync and synchronous_commit"
+OURS_ON_POSTGRES = System("pointsman-postgres", "postgres", "benchmarks.systems.ours_postgres", settings=ON_POSTGRES, version=OURS.version)
+FOUR_ON_POSTGRES = replace(OURS_ON_POSTGRES, name="pointsman-postgres-4", parameters={"processes": 4})
+FLOOR_ON_POSTGRES = System(
+    "floor-postgres", "postgres", "benchmarks.systems.floor_postgres", settings=f"{ON_POSTGRES}; no rules, no recovery"
+)
+ENGINES, FLOORS = {OURS.name, OURS_ON_POSTGRES.name}, {FLOOR.name, FLOOR_ON_POSTGRES.name}  # of which each run has one
 
 
 def compared(systems: Iterable[System], workload: str, parameters: Row, *, rounds: int, figure: str = "steps_per_s") -> list[Row]:
@@ -83,7 +90,7 @@ def compared(systems: Iterable[System], workload: str, parameters: Row, *, round
             except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
                 failed[system.name] = _why(error)
     comparison = " ".join([workload, *(f"{name}={value}" for name, value in parameters.items() if name not in UNTOLD)])
-    floor = [one.get(figure) for one in tried.get(FLOOR.name, [])] if FLOOR.name not in failed else []
+    floor = next(([one.get(figure) for one in tried[name]] for name in tried if name in FLOORS - set(failed)), [])
     rows = []
     for system in systems:
         row: Row = {"workload": workload, "system": system.name, "store": system.store, "comparison": comparison}

