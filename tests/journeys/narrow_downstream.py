@@ -19,7 +19,7 @@ class Downstream:
     def __init__(self, seed: str, least: float, most: float) -> None:
         self.chance = Random(seed)
         self.slow_seconds = (least, most)
-        self.current = 0
+        self.callers: list[str] = []
         self.most = 0
         self.calls = 0
 
@@ -27,25 +27,26 @@ class Downstream:
         """One question a connection: a call, or what the count is."""
         try:
             asked = json.loads(await reader.readline() or "{}")
-            if asked == "work":
-                await self.work()
-            writer.write(json.dumps({"current": self.current, "most": self.most, "calls": self.calls}).encode() + b"\n")
+            if asked != "count":
+                await self.work(asked)
+            counted = {"current": len(self.callers), "callers": self.callers, "most": self.most, "calls": self.calls}
+            writer.write(json.dumps(counted).encode() + b"\n")
             await writer.drain()
         except ConnectionError:
             pass
         finally:
             writer.close()
 
-    async def work(self) -> None:
-        self.current += 1
+    async def work(self, caller: str) -> None:
+        self.callers.append(caller)
         self.calls += 1
-        self.most = max(self.most, self.current)
+        self.most = max(self.most, len(self.callers))
         await asyncio.sleep(self.chance.uniform(*self.slow_seconds))
-        self.current -= 1
+        self.callers.remove(caller)
 
 
 async def ask(port: int, what: str) -> dict[str, Any]:
-    """Ask the downstream at this port: "work", or what the "count" is."""
+    """Ask the downstream at this port for the "count"; anything else is the name of a caller, and asks it to work."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(json.dumps(what).encode() + b"\n")

@@ -35,7 +35,7 @@ def questions(port: int) -> Process[Question]:
 
     @process.node(writes="answer", limit=limit, timeout_seconds=TIMEOUT_SECONDS, retry=often)
     async def put(number: int) -> str:
-        await ask(port, "work")
+        await ask(port, str(number))
         return f"{number} answered"
 
     process.rules(when("open", lambda c: c.answer is None, put), otherwise(finish("answered")))
@@ -80,19 +80,19 @@ async def squeeze(
 
     It is over as soon as the downstream has more calls than hands.
     """
-    downstream = await _program("narrow_downstream.py", seed, *slow_seconds)
+    downstream = await program("narrow_downstream.py", seed, *slow_seconds)
     living = [downstream]
     try:
         assert downstream.stdout is not None
         port = int(await downstream.stdout.readline())
         for _ in range(kills):
             before = (await ask(port, "count"))["calls"]
-            living.append(await _program("narrow_world.py", folder / "cases.db", port, cases, kind))
+            living.append(await program("narrow_world.py", folder / "cases.db", port, cases, kind))
             while (seen := await ask(port, "count"))["calls"] < before + HANDS or seen["current"] < HANDS:  # noqa: ASYNC110 - it does not tell
                 await asyncio.sleep(LOOK_SECONDS)
             living[-1].kill()
             await living[-1].communicate()
-        living.append(last := await _program("narrow_world.py", folder / "cases.db", port, cases, kind))
+        living.append(last := await program("narrow_world.py", folder / "cases.db", port, cases, kind))
         assert last.stdout is not None
         ended = asyncio.ensure_future(last.stdout.readline())
         while (seen := await ask(port, "count"))["most"] <= HANDS and not ended.done():  # noqa: ASYNC110 - it does not tell
@@ -106,7 +106,8 @@ async def squeeze(
                 await process.communicate()
 
 
-async def _program(name: str, *arguments: object) -> asyncio.subprocess.Process:
+async def program(name: str, *arguments: object) -> asyncio.subprocess.Process:
+    """Begin a program of this folder."""
     return await asyncio.create_subprocess_exec(sys.executable, HERE / name, *map(str, arguments), stdout=asyncio.subprocess.PIPE)
 
 
