@@ -32,10 +32,10 @@ class Forks:
         self.living.append(int(await self._program.stdout.readline()))
         return self.living[-1]
 
-    def kill(self, number: int) -> None:
-        """Kill a process."""
+    def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send a process a signal that ends it."""
         self.living.remove(number)
-        os.kill(number, signal.SIGKILL)
+        os.kill(number, how)
 
     def end(self) -> None:
         """Kill all of them."""

@@ -25,7 +25,7 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler, case_name
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import CaseStore, MessageStore, Posted
+from pointsman.store.base import CaseStore, MessageStore, Posted, SharedStore
 
 T = TypeVar("T")
 
@@ -57,6 +57,7 @@ class Cases:
     def __init__(self, ports: Ports, commits: Commits, loader: Loader, scheduler: Scheduler, limits: Limits, registry: Registry) -> None:
         self._store: CaseStore = ports.store
         self._messages: MessageStore = ports.store
+        self._shared: SharedStore = ports.store
         self._numbers = _Numbers(ports.store)
         self.scheduler = scheduler
         self._ports = ports
@@ -83,15 +84,24 @@ class Cases:
     async def session(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
         """Load a case in order to change it. Raises ValueRefused if its fields do not fit the present code.
 
-        Fields that are about to be `corrected` need not fit. If no registered version can run the case, block it and raise VersionNotAccepted.
+        Fields that are about to be `corrected` need not fit. If no registered version can run the case, raise VersionNotAccepted, and block the
+        case unless another engine can run it.
         """
         try:
             return await self.read(row, corrected=corrected)
         except VersionNotAccepted as error:
+            if await self.accepted_elsewhere(row.process, row.version):
+                raise VersionNotAccepted(f"case {row.id} cannot go on here: {error}, or ask an engine that has it.") from None
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apply(self.bare(row), NotAcceptedHere(str(error)))
             raise VersionNotAccepted(f"case {row.id} cannot go on: {error}.") from None
+
+    async def accepted_elsewhere(self, name: str, version: int) -> bool:
+        """Return whether another engine accepts the cases of this version, and this one does not. Raises StoreError."""
+        if not self._ports.lease.shared or self._registry.accepting(name, version) is not None:
+            return False
+        return (name, version) in await self._shared.announced()
 
     async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
         """Load a case in order to read it only. Raises ValueRefused and VersionNotAccepted."""

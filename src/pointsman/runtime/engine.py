@@ -534,7 +534,7 @@ class Engine:
         """Find what other engines have done without a notification. Runs at each renewal of the lease."""
         await self._notified()
         self._release_held()  # an engine may have died after the end of a case, before it delivered the held messages
-        await self._versions.unblock()
+        await self._versions.look()
 
     def _tell(self, row: CaseRow, cells: Mapping[str, Cell] | None = None) -> None:
         for waiter in self._waiting.pop(row.id, ()):

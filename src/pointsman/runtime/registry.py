@@ -32,6 +32,11 @@ class Registry:
         """Return the process for new cases of each name."""
         return [*self._newest.values()]
 
+    @property
+    def accepts(self) -> dict[str, set[int]]:
+        """Return for each name the versions of the cases that can run here."""
+        return {name: {*versions}.union(*(one.accepts for one in versions.values())) for name, versions in self._versions.items()}
+
     def __iter__(self) -> Iterator[AnyProcess]:
         """Return all processes; for each name, the lowest version first."""
         return (process for versions in self._versions.values() for process in versions.values())

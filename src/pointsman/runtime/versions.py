@@ -1,4 +1,4 @@
-"""When an engine opens, block the cases whose version its code does not accept, and unblock those that it accepts."""
+"""Block the cases whose version no engine's code accepts, and unblock those that this engine's code accepts."""
 
 import asyncio
 from contextlib import suppress
@@ -12,30 +12,37 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import DefinitionRow, DefinitionStore
+from pointsman.store.base import DefinitionRow, DefinitionStore, SharedStore
 
 PAGE = 500  # cases committed at once: about as many as the writer puts into one transaction
 
 
 class VersionGate:
-    """Blocks and unblocks cases by their version. Its cost grows with the number of cases that the code does not accept."""
+    """Blocks and unblocks cases by their version. Its cost grows with the number of cases that no code accepts.
+
+    On a shared store, each engine announces what it accepts. A case stays with the engines that accept it, as during a deploy; it is
+    blocked only when the lease of the last of them has ended.
+    """
 
     def __init__(self, ports: Ports, cases: Cases, registry: Registry) -> None:
         self._store: DefinitionStore = ports.store
+        self._shared: SharedStore = ports.store
         self._lease = ports.lease
         self._clock = ports.clock
         self._cases = cases
         self._registry = registry
 
     async def begin(self) -> None:
-        """Store the definitions, unblock the cases that this code accepts, and block those that it does not. Raises StoreError.
-
-        On a shared store nothing is blocked here, because another engine may accept the case.
-        """
+        """Store the definitions, unblock the cases that this code accepts, and block those that no code accepts. Raises StoreError."""
+        if self._lease.shared:
+            await self._shared.announce(self._registry.accepts)
         await self._register()
+        await self.look()
+
+    async def look(self) -> None:
+        """Unblock the cases that this code accepts, and block those that no engine accepts any more. Raises StoreError."""
         await self.unblock()
-        if not self._lease.shared:
-            await self._block()
+        await self._block()
 
     async def unblock(self) -> None:
         """Return the blocked cases that this engine's code accepts to the backlog. Raises StoreError."""
@@ -79,7 +86,8 @@ class VersionGate:
                 try:
                     self._registry.for_case(name, version)
                 except VersionNotAccepted as error:
-                    await self._block_version(name, version, str(error))
+                    if not await self._cases.accepted_elsewhere(name, version):
+                        await self._block_version(name, version, str(error))
 
     async def _block_version(self, name: str, version: int, reason: str) -> None:
         while page := await self._store.cases_of_version(name, version, limit=PAGE):

@@ -52,6 +52,7 @@ A store that several engines share has leases. The store's own clock, which neve
     S21 An engine releases only its own cases; its lease ends when its handle closes.
     S27 When an engine commits, the others are notified. Unread notifications merge into one, and one may be lost with a
         connection: only the delay until an engine sees a change depends on them.
+    S33 An engine that has announced which versions it accepts claims the cases of no other version.
 
     S30 to S32 are about the checkpoints of LangGraph threads; store/checkpoints.py has them.
 
@@ -475,6 +476,15 @@ class SharedStore(Protocol):
 
         Only for a store that has leases. Raises LeaseLost if the lease has expired (S20), and StoreError.
         """
+
+    async def announce(self, accepts: Mapping[str, Collection[int]]) -> None:
+        """Announce for each process which versions of its cases this engine accepts: it claims no others (S33).
+
+        Until then an engine claims any version. Only for a store that has leases.
+        """
+
+    async def announced(self) -> Collection[tuple[str, int]]:
+        """The processes and versions that some engine with a lease accepts."""
 
     def notifications(self) -> AsyncGenerator[None, None]:
         """Yield each time another engine has committed, and end when no more notifications can come (S27).

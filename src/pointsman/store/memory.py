@@ -54,6 +54,8 @@ class MemoryStore(CoreStore):
         self._failpoints = failpoints
         self._now = now
         self._engine = 0
+        self._accepts: str | None = None
+        self._announced: dict[int, frozenset[tuple[str, int]]] = {}  # by engine, shared by all handles
         self._one_at_a_time = threading.RLock()  # for LangGraph, which calls from threads
         self._listening: dict[int, asyncio.Event] = {}  # by engine, shared by all handles
         self._latest = [0.0]  # the latest time returned to any handle: it never runs backwards
@@ -62,6 +64,7 @@ class MemoryStore(CoreStore):
         """Return another handle on the same cases: for a second engine, or without leases for the engine that comes next."""
         other = copy(self)
         other.clock_high_water = self.core.clock_high_water()
+        other._accepts = None  # noqa: SLF001 - of the same class
         other._engine = engine = self.core.raise_epoch()  # noqa: SLF001 - of the same class
         if self.lease_seconds is not None:
             self.core.begin_lease(engine, self._time() + self.lease_seconds)
@@ -92,6 +95,7 @@ class MemoryStore(CoreStore):
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next case can be claimed, or taken from an engine whose lease expires; see the contract."""
+        self.core.line.accepts = self._accepts
         due = await super().next_wake(processes, closed=closed)
         if self.lease_seconds is None:
             return due
@@ -104,6 +108,21 @@ class MemoryStore(CoreStore):
         core.engine = self._engine
         _refuse_lost(held=core.renew_lease(time + (self.lease_seconds or 0.0), time))
         return time
+
+    async def announce(self, accepts: Mapping[str, Collection[int]]) -> None:
+        """Claim only these versions from now on, and let the others know; see the contract."""
+        pairs = frozenset((process, version) for process, versions in accepts.items() for version in versions)
+        self._accepts = "\n".join(["", *(f"{process} {version}" for process, version in pairs), ""])
+        self._announced[self._engine] = pairs
+
+    async def announced(self) -> Collection[tuple[str, int]]:
+        """The versions that living engines accept; see the contract."""
+        time, found = self._time(), set[tuple[str, int]]()
+        for engine, pairs in self._announced.items():
+            self.core.engine = engine
+            if self.core.has_lease(time):
+                found |= pairs
+        return found
 
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield after commits of other handles; see the contract."""
@@ -145,7 +164,7 @@ class MemoryStore(CoreStore):
     def _committed(self, work: Callable[[SqliteCore], T]) -> T:
         self._failpoints("store.commit")
         core = self.core
-        core.engine = self._engine
+        core.engine, core.line.accepts = self._engine, self._accepts
         connection = core.connection
         connection.execute("BEGIN")
         changes = connection.total_changes

@@ -11,7 +11,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from pathlib import Path
@@ -102,6 +102,13 @@ class SqliteStore(CoreStore):
     async def renew(self) -> float:
         """Raise StoreError: this store has no leases."""
         raise StoreError(f"{self.path} belongs to one engine and has no leases.")
+
+    async def announce(self, accepts: Mapping[str, Collection[int]]) -> None:
+        """Do nothing: no other engine claims."""
+
+    async def announced(self) -> Collection[tuple[str, int]]:
+        """Return nothing: there is no other engine."""
+        return ()
 
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield nothing: no other engine writes to the file."""

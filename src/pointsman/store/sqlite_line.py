@@ -23,6 +23,7 @@ class Line:
     def __init__(self, sql: Mapping[str, str]) -> None:
         self._sql = sql
         self._turns: dict[int, str] = {}
+        self.accepts: str | None = None  # versions to claim, each as "process version" on a line of its own; None is all
 
     def next(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int]) -> list[int]:
         """The numbers of the cases to claim, in order."""
@@ -30,7 +31,7 @@ class Line:
         crowded = False
         for process, need in self._needs(connection, processes):
             if room.get(need, 1) > 0:
-                rows = connection.execute(self._sql["select_due"], (process, need, now, FEW)).fetchall()
+                rows = connection.execute(self._sql["select_due"], (process, need, now, *self._versions, FEW)).fetchall()
                 due += map(Due._make, rows)
                 crowded = crowded or len(rows) == FEW
         if crowded:
@@ -40,11 +41,15 @@ class Line:
     def next_wake(self, connection: sqlite3.Connection, processes: Sequence[str], closed: Collection[str]) -> float | None:
         """When the next case is due."""
         found = [
-            connection.execute(self._sql["next_wake"], pair).fetchone()[0]
+            connection.execute(self._sql["next_wake"], (*pair, *self._versions)).fetchone()
             for pair in self._needs(connection, processes)
             if pair[1] not in closed
         ]
-        return min(found, default=None)
+        return min((at for row in found if row is not None for at in row), default=None)
+
+    @property
+    def _versions(self) -> tuple[str | None, str | None]:
+        return self.accepts, self.accepts
 
     def _needs(self, connection: sqlite3.Connection, processes: Sequence[str]) -> list[tuple[str, str]]:
         return connection.execute(self._sql["select_needs"], (json.dumps(list(processes)),)).fetchall()
@@ -65,7 +70,9 @@ class Line:
                 if len(lanes) >= limit:
                     break
             for lane in lanes:
-                rows = connection.execute(self._sql["select_lane"], (*lane, now, limit if len(lanes) < limit else 1)).fetchall()
+                rows = connection.execute(
+                    self._sql["select_lane"], (*lane, now, *self._versions, limit if len(lanes) < limit else 1)
+                ).fetchall()
                 due += map(Due._make, rows)
                 limit -= min(len(rows), left.get(lane[3], len(rows)))
                 if lane[3] in left:
@@ -85,5 +92,5 @@ class Line:
             at = found[0]
 
     def _lane(self, connection: sqlite3.Connection, after: _Lane) -> tuple[_Lane, float] | None:
-        row = connection.execute(self._sql["next_lane"], after).fetchone()
+        row = connection.execute(self._sql["next_lane"], (*after, *self._versions)).fetchone()
         return None if row is None else ((row[0], row[1], row[2], row[3]), row[4])

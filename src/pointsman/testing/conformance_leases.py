@@ -1,4 +1,4 @@
-"""The promises of a store that several engines share (S19 to S21, S27); a part of the suite in conformance.py."""
+"""The promises of a store that several engines share (S19 to S21, S27, S33); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,6 +7,7 @@ from typing import Protocol
 import pytest
 
 from pointsman.errors import Conflict, LeaseLost
+from pointsman.kernel.rows import NewCase
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import SharedStore, Store
 from pointsman.testing.scenarios import new_case, next_of
@@ -138,6 +139,45 @@ class LeaseConformance:
             silent.cancel()
             await asyncio.wait([silent])
             await asyncio.gather(own.aclose(), others.aclose())
+
+        check_handles(scenario)
+
+    def test_s33_an_engine_claims_only_the_versions_that_it_has_announced(self, check_handles: Callable[..., None]) -> None:
+        """However many other cases are due before them; and it is not told when those are due."""
+
+        async def scenario(handles: Handles) -> None:
+            older, newer = await handles.another(), await handles.another()
+            await older.announce({"p": {1}, "q": {1}})
+            await newer.announce({"p": {2, 3}})
+            for number in range(300):
+                await new_case(newer, new=NewCase("p", 2, str(number)), wake_at=1.0)
+            first, last = [await new_case(newer, new=NewCase("p", version, None), wake_at=9.0) for version in (1, 3)]
+
+            woken = await older.next_wake(["p", "q"])
+            claimed = await older.claim(["p", "q"], now=20.0, limit=9)
+            left = await newer.claim(["p"], now=20.0, limit=999)
+
+            assert woken == 9.0
+            assert [one.case.id for one in claimed] == [first]
+            assert (len(left), left[-1].case.id) == (301, last)
+
+        check_handles(scenario)
+
+    def test_s33_what_an_engine_accepts_is_known_to_the_others_while_it_lives(self, check_handles: Callable[..., None]) -> None:
+        """It counts until its lease ends."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second, third = await handles.another(), await handles.another(), await handles.another()
+            await first.announce({"p": {1, 2}, "a q": {7}})
+            await second.announce({"p": {2, 3}})
+            known = set(await third.announced())
+            await second.close()
+            without = set(await third.announced())
+            await _outlive(handles, first, third)
+
+            assert known == {("p", 1), ("p", 2), ("p", 3), ("a q", 7)}
+            assert without == {("p", 1), ("p", 2), ("a q", 7)}
+            assert set(await third.announced()) == set()
 
         check_handles(scenario)
 

@@ -27,6 +27,7 @@ class Claims:
         self._sql = reader.connections.sql
         self._engine = engine
         self._turns: dict[int, str] = {}
+        self.accepts: list[str] | None = None  # versions to claim, as "process version"; None is all
 
     async def claim(
         self, connection: AsyncConnection[Any], processes: Sequence[str], now: float, limit: int, room: Mapping[str, int], known: Mapping[int, int],
@@ -55,7 +56,9 @@ class Claims:
 
     async def next_wake(self, connection: AsyncConnection[Any], processes: Sequence[str], closed: Collection[str]) -> float | None:
         """When the next case can be claimed, or taken from an engine whose lease expires."""
-        due = await rows_of(connection, self._sql["next_wake"], {"processes": list(processes), "closed": list(closed)})
+        due = await rows_of(
+            connection, self._sql["next_wake"], {"processes": list(processes), "closed": list(closed), "accepts": self.accepts}
+        )
         lease = await rows_of(connection, self._sql["next_lease_end"], {"engine": self._engine})
         return min((at for at in (due[0][0], lease[0][0]) if at is not None), default=None)
 
@@ -64,7 +67,8 @@ class Claims:
     ) -> list[int]:  # fmt: skip
         if limit <= 0:
             return []
-        asked: dict[str, Any] = {"processes": list(processes), "now": now, "closed": [need for need, left in room.items() if left <= 0]}
+        closed = [need for need, left in room.items() if left <= 0]
+        asked: dict[str, Any] = {"processes": list(processes), "now": now, "closed": closed, "accepts": self.accepts}
         due = [Due._make(row) for row in await rows_of(connection, self._sql["select_due"], {**asked, "few": FEW})]
         if len(due) >= FEW:
             lanes = {**asked, "rank": BEFORE_ANY, "tenant": "", "limit": limit, "most": LANES_MAX}

@@ -116,6 +116,17 @@ class PostgresStore(PostgresKeeping, PostgresReader):
             raise LeaseLost(LOST)
         return float(rows[0][0])
 
+    async def announce(self, accepts: Mapping[str, Collection[int]]) -> None:
+        """Claim only these versions from now on, and let the others know; see the contract."""
+        self._claims.accepts = [f"{process} {version}" for process, versions in accepts.items() for version in versions]
+        values = {"engine": self._writing.engine, "accepts": self._claims.accepts}
+        await self._alone(lambda connection: rows_of(connection, self.connections.sql["announce"], values))
+
+    async def announced(self) -> set[tuple[str, int]]:
+        """The versions that living engines accept; see the contract."""
+        rows = await self.connections.rows(self.connections.sql["announced"], {"skew": self._skew()})
+        return {(process, int(version)) for process, _, version in (row[0].rpartition(" ") for row in rows)}
+
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield after commits of other engines; see the contract."""
         with explained(self.connections.place):

@@ -58,10 +58,10 @@ CREATE TABLE pointsman.cases (
   UNIQUE (process, tenant, key)
 ) WITH (fillfactor = 70);
 
--- The earliest due case: one look-up for each process and limit, even if thousands of cases wait for a limit.
-CREATE INDEX cases_due ON pointsman.cases (process, need, wake_at) WHERE wake_at IS NOT NULL;
+-- The earliest due case: one look-up for each process, version and limit, even if thousands of cases wait for a limit.
+CREATE INDEX cases_due ON pointsman.cases (process, version, need, wake_at) WHERE wake_at IS NOT NULL;
 -- The tenant whose turn it is: one look-up for each tenant, however many cases it has.
-CREATE INDEX cases_line ON pointsman.cases (rank, tenant, process, need, wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX cases_line ON pointsman.cases (rank, tenant, process, version, need, wake_at) WHERE wake_at IS NOT NULL;
 -- The backlog, for the bounds of the intake.
 CREATE INDEX cases_backlog ON pointsman.cases (process, tenant) WHERE status IN ('ready', 'running');
 -- What an engine runs, for taking over.
@@ -218,7 +218,8 @@ CREATE INDEX words_of_case ON pointsman.words (case_id, field);
 CREATE TABLE pointsman.engines (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   lease_until double precision NOT NULL,
-  heard_at    double precision NOT NULL
+  heard_at    double precision NOT NULL,
+  accepts     text[] NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 50);
 
 CREATE TABLE pointsman.commits (

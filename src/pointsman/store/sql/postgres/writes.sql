@@ -289,6 +289,14 @@ SELECT time + %(seconds)s, time FROM pointsman.store_time(%(skew)s) AS time RETU
 UPDATE pointsman.engines SET lease_until = greatest(lease_until, time + %(seconds)s), heard_at = time
   FROM pointsman.store_time(%(skew)s) AS time WHERE id = %(engine)s AND lease_until > time RETURNING time;
 
+-- name: announce
+-- Say which versions an engine accepts, as "process version".
+UPDATE pointsman.engines SET accepts = %(accepts)s::text[] WHERE id = %(engine)s;
+
+-- name: announced
+-- The versions that engines with a lease accept.
+SELECT DISTINCT unnest(accepts) FROM pointsman.engines WHERE lease_until > pointsman.store_time(%(skew)s);
+
 -- name: end_lease
 -- End a lease, so that other engines can claim the engine's cases.
 UPDATE pointsman.engines SET lease_until = '-infinity' WHERE id = %(engine)s;
@@ -341,48 +349,73 @@ RETURNING c.id, process, version, key, status, revision, fence, wake_at, attempt
           updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions;
 
 -- name: select_due
--- The cases of each process and need that have been due longest, up to `few` of each: a few index look-ups for each pair.
-WITH RECURSIVE needs (process, need) AS (
-  SELECT asked.process, (SELECT min(need) FROM pointsman.cases AS c WHERE c.process = asked.process AND wake_at IS NOT NULL)
+-- The cases of each process, version and need that have been due longest, up to `few` of each: a few index look-ups for each of these.
+-- `accepts` has the versions to look for, as "process version"; null is all of them.
+WITH RECURSIVE versions (process, version) AS (
+  SELECT asked.process, (SELECT min(version) FROM pointsman.cases AS c WHERE c.process = asked.process AND wake_at IS NOT NULL)
     FROM unnest(%(processes)s::text[]) AS asked (process)
   UNION ALL
-  SELECT process, (SELECT min(c.need) FROM pointsman.cases AS c WHERE c.process = needs.process AND c.need > needs.need AND wake_at IS NOT NULL)
+  SELECT process, (SELECT min(c.version) FROM pointsman.cases AS c
+                    WHERE c.process = versions.process AND c.version > versions.version AND wake_at IS NOT NULL)
+    FROM versions WHERE version IS NOT NULL
+), needs (process, version, need) AS (
+  SELECT process, version, (SELECT min(need) FROM pointsman.cases AS c
+                             WHERE c.process = versions.process AND c.version = versions.version AND wake_at IS NOT NULL)
+    FROM versions WHERE version IS NOT NULL AND (%(accepts)s::text[] IS NULL OR process || ' ' || version = ANY(%(accepts)s::text[]))
+  UNION ALL
+  SELECT process, version, (SELECT min(c.need) FROM pointsman.cases AS c
+                             WHERE c.process = needs.process AND c.version = needs.version AND c.need > needs.need AND wake_at IS NOT NULL)
     FROM needs WHERE need IS NOT NULL
 )
 SELECT due.* FROM needs CROSS JOIN LATERAL (
   SELECT priority, tenant, need, wake_at, id FROM pointsman.cases AS c
-   WHERE c.process = needs.process AND c.need = needs.need AND wake_at <= %(now)s ORDER BY wake_at LIMIT %(few)s
+   WHERE c.process = needs.process AND c.version = needs.version AND c.need = needs.need AND wake_at <= %(now)s
+   ORDER BY wake_at LIMIT %(few)s
 ) AS due WHERE needs.need IS NOT NULL AND needs.need <> ALL(%(closed)s::text[]);
 
 -- name: select_lanes
--- The due cases of each lane (priority, tenant, process, need), up to `limit` of each, beginning with the lane after the given one. A
+-- The due cases of each lane (priority, tenant, process, version, need), up to `limit` of each, beginning with the lane after the given one. A
 -- lane costs two index look-ups, however many cases it has.
-WITH RECURSIVE lanes (rank, tenant, process, need) AS (
-  (SELECT rank, tenant, process, need FROM pointsman.cases
-    WHERE wake_at IS NOT NULL AND (rank, tenant, process, need) > (%(rank)s, %(tenant)s, '', '') ORDER BY rank, tenant, process, need LIMIT 1)
+WITH RECURSIVE lanes (rank, tenant, process, version, need) AS (
+  (SELECT rank, tenant, process, version, need FROM pointsman.cases
+    WHERE wake_at IS NOT NULL AND (rank, tenant, process, version, need) > (%(rank)s, %(tenant)s, '', 0, '')
+    ORDER BY rank, tenant, process, version, need LIMIT 1)
   UNION ALL
   SELECT following.* FROM lanes CROSS JOIN LATERAL (
-    SELECT c.rank, c.tenant, c.process, c.need FROM pointsman.cases AS c
-     WHERE wake_at IS NOT NULL AND (c.rank, c.tenant, c.process, c.need) > (lanes.rank, lanes.tenant, lanes.process, lanes.need)
-     ORDER BY c.rank, c.tenant, c.process, c.need LIMIT 1
+    SELECT c.rank, c.tenant, c.process, c.version, c.need FROM pointsman.cases AS c
+     WHERE wake_at IS NOT NULL
+       AND (c.rank, c.tenant, c.process, c.version, c.need) > (lanes.rank, lanes.tenant, lanes.process, lanes.version, lanes.need)
+     ORDER BY c.rank, c.tenant, c.process, c.version, c.need LIMIT 1
   ) AS following
 )
 SELECT due.* FROM lanes CROSS JOIN LATERAL (
   SELECT priority, tenant, need, wake_at, id FROM pointsman.cases AS c
-   WHERE c.rank = lanes.rank AND c.tenant = lanes.tenant AND c.process = lanes.process AND c.need = lanes.need AND wake_at <= %(now)s
+   WHERE c.rank = lanes.rank AND c.tenant = lanes.tenant AND c.process = lanes.process AND c.version = lanes.version
+     AND c.need = lanes.need AND wake_at <= %(now)s
    ORDER BY wake_at LIMIT %(limit)s
-) AS due WHERE lanes.process = ANY(%(processes)s) AND lanes.need <> ALL(%(closed)s::text[]) LIMIT %(most)s;
+) AS due WHERE lanes.process = ANY(%(processes)s) AND (%(accepts)s::text[] IS NULL OR lanes.process || ' ' || lanes.version = ANY(%(accepts)s::text[]))
+  AND lanes.need <> ALL(%(closed)s::text[]) LIMIT %(most)s;
 
 -- name: next_wake
--- The earliest time at which a case of these processes is due, unless it needs a closed limit.
-WITH RECURSIVE needs (process, need) AS (
-  SELECT asked.process, (SELECT min(need) FROM pointsman.cases AS c WHERE c.process = asked.process AND wake_at IS NOT NULL)
+-- The earliest time at which a case of these processes is due, unless its version is not accepted, or it needs a closed limit.
+WITH RECURSIVE versions (process, version) AS (
+  SELECT asked.process, (SELECT min(version) FROM pointsman.cases AS c WHERE c.process = asked.process AND wake_at IS NOT NULL)
     FROM unnest(%(processes)s::text[]) AS asked (process)
   UNION ALL
-  SELECT process, (SELECT min(c.need) FROM pointsman.cases AS c WHERE c.process = needs.process AND c.need > needs.need AND wake_at IS NOT NULL)
+  SELECT process, (SELECT min(c.version) FROM pointsman.cases AS c
+                    WHERE c.process = versions.process AND c.version > versions.version AND wake_at IS NOT NULL)
+    FROM versions WHERE version IS NOT NULL
+), needs (process, version, need) AS (
+  SELECT process, version, (SELECT min(need) FROM pointsman.cases AS c
+                             WHERE c.process = versions.process AND c.version = versions.version AND wake_at IS NOT NULL)
+    FROM versions WHERE version IS NOT NULL AND (%(accepts)s::text[] IS NULL OR process || ' ' || version = ANY(%(accepts)s::text[]))
+  UNION ALL
+  SELECT process, version, (SELECT min(c.need) FROM pointsman.cases AS c
+                             WHERE c.process = needs.process AND c.version = needs.version AND c.need > needs.need AND wake_at IS NOT NULL)
     FROM needs WHERE need IS NOT NULL
 )
-SELECT min((SELECT min(wake_at) FROM pointsman.cases AS c WHERE c.process = needs.process AND c.need = needs.need AND wake_at IS NOT NULL))
+SELECT min((SELECT min(wake_at) FROM pointsman.cases AS c
+             WHERE c.process = needs.process AND c.version = needs.version AND c.need = needs.need AND wake_at IS NOT NULL))
   FROM needs WHERE need IS NOT NULL AND need <> ALL(%(closed)s::text[]);
 
 -- name: release_cases

@@ -193,23 +193,27 @@ WITH RECURSIVE found (process, need) AS (
 SELECT process, need FROM found WHERE need IS NOT NULL;
 
 -- name: select_due
--- The cases of one process and need that have been due longest.
+-- The cases of one process and need that have been due longest. The versions to look for are a text, each as "process version" on a line
+-- of its own; null is all of them.
 SELECT priority, tenant, need, wake_at, id FROM cases INDEXED BY cases_due
- WHERE process = ? AND need = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?;
+ WHERE process = ? AND need = ? AND wake_at <= ? AND (? IS NULL OR instr(?, char(10) || process || ' ' || version || char(10))) ORDER BY wake_at LIMIT ?;
 
 -- name: next_lane
 -- The next lane (priority, tenant, process, need), with the time at which its first case is due.
 SELECT rank, tenant, process, need, wake_at FROM cases INDEXED BY cases_line
- WHERE wake_at IS NOT NULL AND (rank, tenant, process, need) > (?, ?, ?, ?) ORDER BY rank, tenant, process, need, wake_at LIMIT 1;
+ WHERE wake_at IS NOT NULL AND (rank, tenant, process, need) > (?, ?, ?, ?)
+   AND (? IS NULL OR instr(?, char(10) || process || ' ' || version || char(10))) ORDER BY rank, tenant, process, need, wake_at LIMIT 1;
 
 -- name: select_lane
 -- The cases of one lane that have been due longest.
 SELECT priority, tenant, need, wake_at, id FROM cases INDEXED BY cases_line
- WHERE rank = ? AND tenant = ? AND process = ? AND need = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?;
+ WHERE rank = ? AND tenant = ? AND process = ? AND need = ? AND wake_at <= ? AND (? IS NULL OR instr(?, char(10) || process || ' ' || version || char(10)))
+ ORDER BY wake_at LIMIT ?;
 
 -- name: next_wake
 -- When the next case of one process and need is due.
-SELECT wake_at FROM cases INDEXED BY cases_due WHERE process = ? AND need = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
+SELECT wake_at FROM cases INDEXED BY cases_due WHERE process = ? AND need = ? AND wake_at IS NOT NULL
+   AND (? IS NULL OR instr(?, char(10) || process || ' ' || version || char(10))) ORDER BY wake_at LIMIT 1;
 
 -- name: count_line
 -- The number of ready and running cases of a process, counted up to a bound.

@@ -1,0 +1,118 @@
+"""A rolling deploy on PostgreSQL: workers with old and new code run side by side, and each claims only what its code accepts."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from typing import NamedTuple
+
+import pytest
+from deploy_fleet import NEW, OLD, Letter, letters
+from forks import forks
+
+from pointsman import Engine, Status
+from pointsman.store.postgres import migrate_url, schema
+from pointsman.store.postgres.store import open_postgres
+from pointsman.store.statements import migrations
+from tiers import figure
+
+HANGS_SECONDS = 60  # far beyond what it takes
+LOOK_SECONDS = 0.02
+ACCEPTED = "claims what it accepts"
+
+
+class Found(NamedTuple):
+    """The cases by their version and the code of their two steps, how many are done, and how often one was blocked."""
+
+    ran: Counter[tuple[int, int, int]]
+    done: int
+    blocked: int
+
+
+async def look(url: str, cases: int) -> Found:
+    """Wait until so many cases are done or blocked, and look at them."""
+    store = await open_postgres(url)
+    try:
+        async with asyncio.timeout(HANGS_SECONDS):
+            while (counts := await store.counts()).get(Status.DONE, 0) + counts.get(Status.BLOCKED, 0) < cases:  # noqa: ASYNC110 - it does not tell
+                await asyncio.sleep(LOOK_SECONDS)
+        ran: Counter[tuple[int, int, int]] = Counter()
+        for row in await store.cases(limit=cases):
+            cells = {cell.field: json.loads(cell.text) for cell in await store.fields(row.id)}
+            if row.status is Status.DONE:
+                ran[row.version, cells["drafted"], cells["sent"]] += 1
+        events = await store.events_of([row.id for row in await store.cases(limit=cases)])
+        return Found(ran, ran.total(), sum(event.kind == "blocked" for event in events))
+    finally:
+        await store.close()
+
+
+def deployed(url: str, count: int, *, kind: str = ACCEPTED, older: list[int], leaves: bool = False) -> Found:
+    """An old and a new worker get so many cases each. The old one `leaves` in order while it has work."""
+
+    async def run() -> Found:
+        async with forks("deploy_fleet") as fleet:
+            old = await fleet.hire(url, OLD, [], 0, count, kind)
+            await fleet.hire(url, NEW, older, count, count, kind)
+            if leaves:
+                await look(url, 1)
+                fleet.kill(old, signal.SIGTERM)
+            return await look(url, 2 * count)
+
+    return asyncio.run(run())
+
+
+def test_old_and_new_code_side_by_side_each_claim_only_what_they_accept(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = figure("DEPLOY_CASES", 40)
+
+    found = deployed(postgres_url, count, older=[])
+
+    with capsys.disabled():
+        print(f"\n{count} cases of each version: {found.done} done, all by their own version, {found.blocked} blocked")
+    assert found == Found(Counter({(OLD, OLD, OLD): count, (NEW, NEW, NEW): count}), 2 * count, 0)
+
+
+def test_a_worker_that_claims_any_version_blocks_cases_of_the_other_one(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = deployed(postgres_url, 40, kind="claims any version", older=[])
+
+    with capsys.disabled():
+        print(f"\nworkers that claim any version: {found.blocked} blocked")
+    assert found.blocked > 0
+
+
+def test_old_cases_may_go_over_to_the_new_code_and_never_go_back(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = figure("DEPLOY_CASES", 40)
+
+    found = deployed(postgres_url, count, older=[OLD], leaves=True)
+
+    over = sum(cases for (version, drafted, _), cases in found.ran.items() if version == NEW) - count
+    with capsys.disabled():
+        print(
+            f"\n{count} old and {count} new cases, where the old worker leaves: {over} went over to the new code, {found.blocked} blocked"
+        )
+    assert (found.done, found.blocked) == (2 * count, 0)
+    assert over > 0
+    assert set(found.ran) <= {(OLD, OLD, OLD), (NEW, OLD, OLD), (NEW, OLD, NEW), (NEW, NEW, NEW)}
+
+
+def test_an_old_worker_goes_on_through_a_migration(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = figure("DEPLOY_CASES", 40)
+    known = migrations("postgres")
+    number = known[-1][0] + 1
+    addition = "ALTER TABLE pointsman.cases ADD COLUMN color text; CREATE INDEX cases_color ON pointsman.cases (color);"
+
+    async def run() -> tuple[list[list[int]], Found]:
+        process = letters(OLD, accepts={})
+        async with forks("deploy_fleet") as fleet:
+            await fleet.hire(postgres_url, OLD, [], 0, count, ACCEPTED)
+            await look(postgres_url, 1)
+            monkeypatch.setattr(schema, "migrations", lambda _: [*known, (number, addition)])
+            missing = [await migrate_url(postgres_url, dry_run=dry_run) for dry_run in (True, True, False, True)]
+            async with Engine.open(postgres_url, [process], concurrency=1, grace_seconds=0.0) as engine:
+                await asyncio.gather(*(engine.start(process, Letter(number=number)) for number in range(count)))
+            return missing, await look(postgres_url, 2 * count)
+
+    missing, found = asyncio.run(run())
+
+    assert missing == [[number], [number], [number], []]
+    assert found == Found(Counter({(OLD, OLD, OLD): 2 * count}), 2 * count, 0)
