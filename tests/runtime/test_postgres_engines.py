@@ -2,13 +2,17 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from pointsman import Context, Engine, Idempotent, Process, State, finish, otherwise, when
 from pointsman.definition.children import ChildEnd
-from pointsman.errors import AlreadyAnswered
+from pointsman.errors import AlreadyAnswered, DefinitionError
 from pointsman.kernel.snapshot import Status
+from postgres_server import Server
 
 HANG_SECONDS = 60.0  # far longer than the test takes
 CASES = 20
@@ -105,3 +109,23 @@ def test_two_engines_share_cases_children_pauses_and_effects(postgres_url: str) 
 
     asyncio.run(main())
     assert len(outbox) == len(set(outbox)) == CASES
+
+
+def test_an_engine_takes_the_lease_that_it_is_given(postgres: Server, postgres_url: str) -> None:
+    async def main() -> float:
+        async with Engine.open(postgres_url, [], lease_seconds=2_000):
+            table = f"{postgres_url.rpartition('schema=')[2]}.engines"
+            [[seconds]] = postgres.execute(f"SELECT lease_until - extract(epoch FROM clock_timestamp()) FROM {table}")
+            return float(seconds)
+
+    assert 1_900 < asyncio.run(main()) <= 2_000
+
+
+@pytest.mark.parametrize("seconds", [0, 0.9, 3_601, float("nan"), "30"])
+def test_a_lease_that_is_too_short_or_too_long_is_refused(tmp_path: Path, seconds: Any) -> None:
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [], lease_seconds=seconds):
+            pass
+
+    with pytest.raises(DefinitionError, match="lease_seconds"):
+        asyncio.run(main())

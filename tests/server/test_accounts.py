@@ -8,8 +8,9 @@ from random import Random
 import pytest
 from argon2 import PasswordHasher
 
+from pointsman.server import AccountsError
 from pointsman.server.access import SCOPES_OF, Role, Scope
-from pointsman.server.accounts import SESSION_SECONDS, Accounts, AccountsError, accounts_file
+from pointsman.server.accounts import SESSION_SECONDS, Accounts, accounts_file
 from pointsman.server.sign_in import FAILURES_MAX, Throttle
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -12,22 +12,18 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.cli.places import database
-from pointsman.cli.terminal import console, escape, exit_with
+from pointsman.cli.terminal import Db, Json, console, escape, exit_with
 from pointsman.client.running import find_running
 from pointsman.errors import PointsmanError
 from pointsman.operations.times import format_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.server.access import Role, Scope
-from pointsman.server.accounts import Accounts, accounts_file
+from pointsman.server.accounts import Accounts, accounts_place
 from pointsman.server.audit import sentence
 
 users = typer.Typer(help="Add, list and remove the people who may sign in.", no_args_is_help=True, add_completion=False)
 tokens = typer.Typer(help="Add, list and remove the tokens of programs.", no_args_is_help=True, add_completion=False)
 
-Db = Annotated[
-    Path | None, typer.Option("--db", help="The engine's database (default: POINTSMAN_DB, or pyproject.toml).", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The name.")]
 
 
@@ -46,8 +42,8 @@ def add_user(
         accounts.put_user(name, role, password, SystemClock().now())
         _recorded(accounts, "put user", {"user": name, "role": role})
     print(f"{name} may sign in as {role}.")
-    if is_first and (running := find_running(database(db))) is not None:
-        print(f"From now on, the program at {running.url}/ asks everybody to sign in.", file=sys.stderr)
+    if is_first:
+        _tell_first(database(db))
 
 
 @users.command("list")
@@ -142,10 +138,17 @@ def _password(*, stdin: bool) -> str:
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
+def _tell_first(place: Path | str) -> None:
+    if not isinstance(place, Path):
+        print("From now on, each program that serves this database asks everybody to sign in.", file=sys.stderr)
+    elif (running := find_running(place)) is not None:
+        print(f"From now on, the program at {running.url}/ asks everybody to sign in.", file=sys.stderr)
+
+
 @contextmanager
-def _accounts(db: Path | None, *, creates: bool = False) -> Iterator[Accounts]:
+def _accounts(db: str | None, *, creates: bool = False) -> Iterator[Accounts]:
     try:
-        accounts = Accounts(_file(database(db), creates=creates), random.SystemRandom())
+        accounts = Accounts(_place(database(db), creates=creates), random.SystemRandom())
         try:
             yield accounts
         finally:
@@ -155,11 +158,11 @@ def _accounts(db: Path | None, *, creates: bool = False) -> Iterator[Accounts]:
         raise SystemExit(1) from None
 
 
-def _file(of: Path, *, creates: bool) -> Path:
-    file = accounts_file(of)
-    if not creates and not file.exists():
-        raise PointsmanError(f"{file} does not exist: no user was added yet, and the database was never served; is --db right?")
-    return file
+def _place(of: Path | str, *, creates: bool) -> Path | str:
+    place = accounts_place(of)
+    if isinstance(place, Path) and not creates and not place.exists():
+        raise PointsmanError(f"{place} does not exist: no user was added yet, and the database was never served; is --db right?")
+    return place
 
 
 def _recorded(accounts: Accounts, did: str, about: dict[str, Any]) -> None:

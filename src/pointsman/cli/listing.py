@@ -3,13 +3,12 @@
 import shlex
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pointsman.cli.places import look_at
+from pointsman.cli.places import database, look_at, shown
 from pointsman.cli.terminal import NUMBER_MAX, Db, Json, console, escape, exit_with, print_json
 from pointsman.definition.counts import format_count
 from pointsman.kernel.rows import CaseRow
@@ -71,9 +70,9 @@ async def _found(reader: Reader, query: CaseQuery, after: int, limit: int) -> tu
     return rows, cursor is not None
 
 
-async def _note(reader: Reader, query: CaseQuery, rows: list[CaseRow], db: Path | None) -> str:
+async def _note(reader: Reader, query: CaseQuery, rows: list[CaseRow], db: str | None) -> str:
     """How many cases there are, and the command for the next ones."""
-    again = f"pointsman ps --after {rows[-1].id}{'' if db is None else f' --db {shlex.quote(str(db))}'}"
+    again = f"pointsman ps --after {rows[-1].id}{'' if db is None else f' --db {shlex.quote(shown(database(db)))}'}"
     if query != CaseQuery(status=query.status):
         return f"there are more cases; the next ones: `{again}` with the same filters"
     counts = await reader.counts()

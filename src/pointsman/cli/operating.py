@@ -1,4 +1,4 @@
-"""The commands that change something: each goes through the program that has the database open, or opens it itself if there is none."""
+"""The commands that change something: each goes through the program that has the file open, or opens the database itself."""
 
 import asyncio
 import getpass
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 
 import typer
 
-from pointsman.cli.places import database, load_processes, load_resources
+from pointsman.cli.places import database, load_processes, load_resources, open_reader, shown
 from pointsman.cli.serving import NotInstalled
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
 from pointsman.definition.counts import format_count
@@ -46,21 +46,21 @@ ProcessName = Annotated[str, typer.Argument(metavar="PROCESS", help="The name of
 class At:
     """What the options of every command say: the database, the code for it, who decides, and how to print."""
 
-    db: Path | None
+    db: str | None
     app: str | None
     resources: str | None
     by: str | None
     as_json: bool
 
     @property
-    def file(self) -> Path:
-        """The file of the database. Raises PlaceUnknown."""
+    def place(self) -> Path | str:
+        """The file of the database, or its URL. Raises PlaceUnknown."""
         return database(self.db)
 
     @property
     def again(self) -> str:
-        """The options that say where the cases and the code are, for a command that follows: as they were given."""
-        given = {"--db": self.db, "--app": self.app, "--resources": self.resources}
+        """The options that say where the cases and the code are, for a command that follows: as they were given, without a password."""
+        given = {"--db": None if self.db is None else shown(database(self.db)), "--app": self.app, "--resources": self.resources}
         return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
 
 
@@ -157,7 +157,7 @@ def answer(
         try:
             return await client.answer(case, digest, value, edits=rewritten, by=who)
         except Refused:
-            with SqliteReader(at.file) as reader:  # the same answer twice is one answer
+            async with open_reader(at.place) as reader:  # the same answer twice is one answer
                 if answered_alike(await history_of(reader, case), digest, who, value):
                     return None
             raise
@@ -216,7 +216,7 @@ def resolve(
     value = or_exit(lambda: _parsed("--outcome", outcome))
 
     async def case_of() -> int:
-        with SqliteReader(at.file) as reader:
+        async with open_reader(at.place) as reader:
             effect = await reader.effect(key)
             if effect is None:
                 raise Refused(f"no effect has the key {key}; `pointsman show CASE --json` lists the keys of a case.")
@@ -243,12 +243,12 @@ def resume_intake(at: At) -> None:
     print("the intake takes new cases.")
 
 
-def vacuum_through(db: Path | None) -> bool:
+def vacuum_through(file: Path) -> bool:
     """Apply retention and shrink the file through the running program. Returns False if there is none."""
     from pointsman.client import AsyncClient  # noqa: PLC0415 - an extra
     from pointsman.client.running import find_running  # noqa: PLC0415
 
-    address = find_running(database(db))
+    address = find_running(file)
     if address is None:
         return False
 
@@ -272,14 +272,14 @@ def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["C
     """
 
     async def before() -> str:
-        with SqliteReader(at.file) as reader:
+        async with open_reader(at.place) as reader:
             return await last_event(reader, case)
 
     who, after = or_exit(lambda: (_who(at.by), asyncio.run(before())))
 
     async def through(client: "AsyncClient", again: bool) -> "CaseView | None":
         if again:
-            with SqliteReader(at.file) as reader:
+            async with open_reader(at.place) as reader:
                 if await decided_since(reader, case, who, after):
                     return None
         return await call(client, who)
@@ -288,16 +288,20 @@ def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["C
 
 
 def _reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False) -> T:
-    """Make a call through the program that has the database open, or alone."""
+    """Make a call through the program that has the file open, or alone."""
 
     async def body() -> T:
         try:
             from pointsman.client.running import reach  # noqa: PLC0415 - an extra
         except ImportError:
             raise NotInstalled("this command needs more packages; install them with `pip install 'pointsman[web]'`.") from None
+        place = at.place
+        if not isinstance(place, Path):
+            async with _alone(at) as client:
+                return await call(client, False)
         if not creates:
-            SqliteReader(at.file).shut()  # look at the file before anything changes it
-        return await reach(at.file, call, lambda: _alone(at), call, notice=_notice)
+            SqliteReader(place).shut()  # look at the file before anything changes it
+        return await reach(place, call, lambda: _alone(at), call, notice=_notice)
 
     try:
         result: T = or_exit(lambda: asyncio.run(body()))
@@ -308,7 +312,10 @@ def _reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, cre
 
 @asynccontextmanager
 async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
-    """Open the engine for one call, and speak to it in this process as to a program that runs."""
+    """Open the engine for one call, and speak to it in this process as to a program that runs.
+
+    In a database that engines share it runs no case: the workers do, with their code and their resources.
+    """
     import httpx  # noqa: PLC0415 - an extra
 
     from pointsman.client import AsyncClient  # noqa: PLC0415
@@ -318,15 +325,18 @@ async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
     from pointsman.server.app import create_app  # noqa: PLC0415
 
     token = random.SystemRandom().randbytes(KEY_BYTES).hex()
-    processes, given = load_processes(at.app), load_resources(at.resources)
+    place, processes = at.place, load_processes(at.app)
+    settings = {"resources": load_resources(at.resources)} if isinstance(place, Path) else {"concurrency": 0}
 
     def recorded(who: str, did: str, about: dict[str, Any]) -> None:
-        record(at.file, who, did, about, engine.clock.now())
+        record(place, who, did, about, engine.clock.now())
 
-    async with Engine.open(at.file, processes, resources=given) as engine:
+    async with Engine.open(place, processes, **settings) as engine:
         transport = httpx.ASGITransport(create_app(engine, LocalAccess(_login(), token), record=recorded))
         async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
             yield client
+        if not isinstance(place, Path):
+            return
         with suppress(TimeoutError):  # no program continues what the command has begun
             async with asyncio.timeout(GRACE_SECONDS):
                 await engine.idle(horizon_seconds=0.0)
@@ -381,7 +391,7 @@ def _print_case(at: At, case: int, view: "CaseView | None", said: str | None = N
     """Print `said`, or where a case stands after a call; None as `view` stands for a call that had been made before."""
 
     async def look() -> dict[str, Any]:
-        with SqliteReader(at.file) as reader:
+        async with open_reader(at.place) as reader:
             return (await history_of(reader, case)).case._asdict()
 
     row = or_exit(lambda: asyncio.run(look())) if view is None else view.model_dump()

@@ -2,15 +2,18 @@
 
 import asyncio
 import importlib
+import logging
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pointsman.cli.terminal import or_exit
 from pointsman.errors import PointsmanError
+from pointsman.store.postgres import is_url, reading_url, without_password
 from pointsman.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -22,19 +25,33 @@ class PlaceUnknown(PointsmanError):
     """No option, variable or setting names the database or the process."""
 
 
-def open_reader(db: Path | None) -> SqliteReader:
-    """Open the database read-only. Raises PlaceUnknown or StoreError."""
-    return SqliteReader(database(db))
+@asynccontextmanager
+async def open_reader(place: Path | str) -> "AsyncIterator[Reader]":
+    """Open a file or a URL read-only. Raises StoreError."""
+    if isinstance(place, Path):
+        with SqliteReader(place) as file_reader:
+            yield file_reader
+    else:
+        async with reading_url(place) as reader:
+            yield reader
 
 
-def database(db: Path | None) -> Path:
-    """The file of the database. Raises PlaceUnknown."""
+def database(db: str | None) -> Path | str:
+    """The file of the database, or the URL of a PostgreSQL database. Raises PlaceUnknown."""
     place = db or _named("POINTSMAN_DB", "db")
     if place is None:
         raise PlaceUnknown(
-            'no database is named; pass --db FILE, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
+            'no database is named; pass --db with a file or a URL, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
         )
-    return Path(place)
+    if not is_url(place):
+        return Path(place)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # our own errors say what it would warn of, in one sentence
+    return place
+
+
+def shown(place: Path | str) -> str:
+    """The database as it may be printed: a URL without its password."""
+    return str(place) if isinstance(place, Path) else without_password(place)
 
 
 def load_process(app: str | None) -> "AnyProcess":
@@ -75,15 +92,15 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
     return given
 
 
-def look_at(db: Path | None, look: Callable[["Reader"], Coroutine[Any, Any, None]]) -> None:
+def look_at(db: str | None, look: Callable[["Reader"], Coroutine[Any, Any, None]]) -> None:
     """Open the database and call `look`. Print an error as one sentence and exit with its code."""
 
-    def body() -> None:
-        with open_reader(db) as reader:
-            asyncio.run(look(reader))
+    async def body() -> None:
+        async with open_reader(database(db)) as reader:
+            await look(reader)
 
     try:
-        or_exit(body)
+        or_exit(lambda: asyncio.run(body()))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -135,5 +152,5 @@ def _named(variable: str, setting: str) -> str | None:
         file = folder / "pyproject.toml"
         if file.is_file():
             value = _setting(file, setting)
-            return str(folder / value) if value and setting == "db" else value
+            return str(folder / value) if value and setting == "db" and not is_url(value) else value
     return None

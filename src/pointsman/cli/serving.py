@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pointsman.cli.places import database, load_processes, load_resources
+from pointsman.cli.places import database, load_processes, load_resources, shown
 from pointsman.cli.terminal import App, Db, Resources, or_exit
 from pointsman.errors import PointsmanError, StoreLocked
 
@@ -47,7 +47,7 @@ def serve(
     or_exit(lambda: _run(database(db), load_processes(app), load_resources(resources), settings))
 
 
-def _run(path: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _run(place: Path | str, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Serve until SIGINT or SIGTERM; print READY and the address when it listens. `settings` are those of `Serving`.
 
     Raises StoreError, CannotListen, SignInNeeded, AccountsError, NotInstalled.
@@ -58,22 +58,22 @@ def _run(path: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, 
         import pointsman.web  # noqa: F401, PLC0415
     except ImportError:
         raise NotInstalled("serving needs more packages; install them with `pip install 'pointsman[web]'`.") from None
-    asyncio.run(_serve(path, processes, resources, settings))
+    asyncio.run(_serve(place, processes, resources, settings))
 
 
-async def _serve(path: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+async def _serve(place: Path | str, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     from pointsman.client.running import find_running, when_free  # noqa: PLC0415
     from pointsman.runtime.engine import Engine  # noqa: PLC0415
     from pointsman.server.program import Serving, served  # noqa: PLC0415
     from pointsman.web import pages  # noqa: PLC0415
 
-    if (address := find_running(path)) is not None:
-        raise StoreLocked(f"{path} is served already at {address.url}/ (process {address.pid}); stop that program first.")
+    if isinstance(place, Path) and (address := find_running(place)) is not None:
+        raise StoreLocked(f"{place} is served already at {address.url}/ (process {address.pid}); stop that program first.")
     serving = Serving(**settings, oidc_secret=os.environ.get(OIDC_VARIABLE, ""))
     async with (
-        when_free(lambda: Engine.open(path, processes, resources=resources)) as engine,
-        served(engine, path, pages(), serving) as url,
+        when_free(lambda: Engine.open(place, processes, resources=resources)) as engine,
+        served(engine, place, pages(), serving) as url,
     ):
-        print(f"Serving {path} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+        print(f"Serving {shown(place)} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
         print(f"READY {url}", flush=True)  # for the program that waits for it
         await engine.serve()

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from pointsman.cli.terminal import Json, console, escape, exit_with, or_exit, print_json
+from pointsman.store.postgres import is_url
 
 if TYPE_CHECKING:
     from pointsman.integrations.langgraph.taking_over import Taken
@@ -19,7 +20,7 @@ def import_langgraph(
     place: Annotated[
         str, typer.Argument(metavar="PATH_OR_URL", help="The file of a SqliteSaver, or the postgresql:// URL of a PostgresSaver.")
     ],
-    to: Annotated[Path, typer.Option(help="The database that takes the threads; no engine may have it open.")],
+    to: Annotated[str, typer.Option(metavar="PATH_OR_URL", help="The database that takes the threads; no engine may have a file open.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the threads, and write nothing.")] = False,
     ended: Annotated[bool, typer.Option("--ended", help="Also take the threads that have ended.")] = False,
     as_json: Json = False,
@@ -34,7 +35,7 @@ def import_langgraph(
         exit_with(NEEDS)
 
     def body() -> list["Taken"]:
-        found: Iterator[Taken] = threads.look(place) if dry_run else threads.take_over(place, to, ended=ended)
+        found: Iterator[Taken] = threads.look(place) if dry_run else threads.take_over(place, to if is_url(to) else Path(to), ended=ended)
         return list(found)
 
     taken = or_exit(body)

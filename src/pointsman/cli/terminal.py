@@ -5,7 +5,6 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -35,7 +34,13 @@ class Terminal(Console):
 console = Terminal(soft_wrap=True, highlight=False)
 
 Db = Annotated[
-    Path | None, typer.Option("--db", help="The engine's database (default: POINTSMAN_DB, or pyproject.toml).", show_default=False)
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="PATH_OR_URL",
+        help="The engine's database: a file, or postgresql://user@host/database (default: POINTSMAN_DB, or pyproject.toml).",
+        show_default=False,
+    ),
 ]
 App = Annotated[
     str | None,

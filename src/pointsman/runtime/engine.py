@@ -108,6 +108,7 @@ class Engine:
         concurrency: int = CONCURRENCY,
         threads: int | Threads = THREADS,
         grace_seconds: float = GRACE_SECONDS,
+        lease_seconds: float = postgres.LEASE_SECONDS,
         clock: Clock | None = None,
         random: chance.Random | None = None,
         failpoints: Failpoints = no_failpoints,
@@ -120,16 +121,20 @@ class Engine:
 
         If several versions of a process are given, a start uses the highest. A case uses its own version, or else the lowest that accepts it;
         a case that no version accepts is blocked. `resources` maps the names after the `*` of nodes and effects to objects. At most
-        `concurrency` cases and `threads` plain functions run at once. When the block is left, the engine claims no more cases, waits up to
-        `grace_seconds` for running steps, and gives the other cases back to the store. `clock`, `random`, `failpoints` and `store` let tests
+        `concurrency` cases and `threads` plain functions run at once. With a `concurrency` of 0 the engine needs no resources: it takes starts,
+        answers, messages and commands, and leaves the cases, the schedules and the retention to other engines. When the block is left, the engine claims no more cases, waits up to
+        `grace_seconds` for running steps, and gives the other cases back to the store. On PostgreSQL, the cases of an engine that has crashed wait
+        at most `lease_seconds` (1 to 3,600) for another engine, and an engine that has not reached the database for two thirds of that time
+        begins no effect; a file has no lease. `clock`, `random`, `failpoints` and `store` let tests
         replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or
         has another type, or a number is out of its range.
         """
         registry = Registry(processes)
-        check_resources(processes, resources or {})
-        check_settings(concurrency, THREADS if isinstance(threads, Threads) else threads, grace_seconds)
+        check_settings(concurrency, THREADS if isinstance(threads, Threads) else threads, grace_seconds, lease_seconds)
+        if concurrency:
+            check_resources(processes, resources or {})
         clock = clock or SystemClock()
-        opened = store or await _open(path, clock, failpoints)
+        opened = store or await _open(path, clock, failpoints, lease_seconds)
         if isinstance(clock, SystemClock):
             clock.not_before(opened.clock_high_water)
         if opened.lease_seconds is not None:
@@ -146,8 +151,9 @@ class Engine:
             engine._scheduler.begin()
             lease.keep(engine._look_around, engine._notified, engine._fail)
             engine._release_held()
-            await engine._schedules.begin()
-            engine._retention.begin()
+            if concurrency:
+                await engine._schedules.begin()
+                engine._retention.begin()
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
@@ -559,7 +565,7 @@ class Engine:
             raise self._failure
 
 
-async def _open(path: str | Path, clock: Clock, failpoints: Failpoints) -> Store:
+async def _open(path: str | Path, clock: Clock, failpoints: Failpoints, lease_seconds: float) -> Store:
     if isinstance(path, str) and postgres.is_url(path):
-        return await postgres.open_url(path, failpoints=failpoints)
+        return await postgres.open_url(path, failpoints=failpoints, lease_seconds=lease_seconds)
     return await open_sqlite(path, now=clock.now(), failpoints=failpoints)

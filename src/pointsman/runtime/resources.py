@@ -7,6 +7,9 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 
+LEASE_SECONDS_MIN = 1.0  # renewed every third of it: a shorter one ends in a pause of the garbage collector or of the network
+LEASE_SECONDS_MAX = 3_600.0  # so long the cases of a crashed engine would wait
+
 
 def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any]) -> None:
     """Raise DefinitionError if a step needs a resource that is missing or has another type."""
@@ -28,13 +31,16 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
                     )
 
 
-def check_settings(concurrency: object, threads: object, grace_seconds: object) -> None:
+def check_settings(concurrency: object, threads: object, grace_seconds: object, lease_seconds: object) -> None:
     """Raise DefinitionError for a number with which an engine could not work. With a `concurrency` of 0 it takes cases in and runs none."""
     for name, number, least in (("concurrency", concurrency, 0), ("threads", threads, 1)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise DefinitionError(f"{name}={number!r}: give Engine.open a whole number of {least} or more.")
     if not isinstance(grace_seconds, int | float) or not 0 <= grace_seconds < float("inf"):
         raise DefinitionError(f"grace_seconds={grace_seconds!r}: give Engine.open a number of seconds, 0 or more.")
+    if not isinstance(lease_seconds, int | float) or not LEASE_SECONDS_MIN <= lease_seconds <= LEASE_SECONDS_MAX:
+        bounds = f"{LEASE_SECONDS_MIN:g} to {LEASE_SECONDS_MAX:,.0f}"
+        raise DefinitionError(f"lease_seconds={lease_seconds!r}: give Engine.open a number of seconds, {bounds}.")
 
 
 def _is(resource: object, annotation: Any) -> bool:

@@ -4,7 +4,8 @@ A program with commands of its own adds their routes with the last argument of `
 """
 
 from pointsman.server.access import Scope, acting, permit, tell_audit
-from pointsman.server.accounts import AccountsError, record
+from pointsman.server.account_tables import AccountsError
+from pointsman.server.accounts import record
 from pointsman.server.problems import problem
 from pointsman.server.program import Serving, SignInNeeded, served
 from pointsman.server.running import CannotListen, answering

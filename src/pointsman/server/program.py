@@ -16,10 +16,11 @@ from pointsman.errors import PointsmanError
 from pointsman.runtime.engine import Engine
 from pointsman.server import forwarded
 from pointsman.server.access import Access, LocalAccess
-from pointsman.server.accounts import Accounts, accounts_file
+from pointsman.server.accounts import Accounts, accounts_place
 from pointsman.server.app import create_app
 from pointsman.server.running import listening
-from pointsman.server.sign_in import IdentityProvider, SignedIn, UntilThereAreUsers, sign_in_of
+from pointsman.server.sign_in import IdentityProvider, SignedIn, UntilThereAreUsers, look_for_sign_in, sign_in_of
+from pointsman.store.postgres import without_password
 
 HOST, PORT = "127.0.0.1", 8470
 TOKEN_BYTES = 32  # as many as SHA-256 has, so that nobody guesses one
@@ -51,21 +52,21 @@ def nothing_more(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def served(
-    engine: Engine, database: Path, pages: Sequence[BaseRoute], serving: Serving, more: Callable[[FastAPI], None] = nothing_more
+    engine: Engine, database: Path | str, pages: Sequence[BaseRoute], serving: Serving, more: Callable[[FastAPI], None] = nothing_more
 ) -> AsyncIterator[str]:
-    """Serve an open engine while the block runs, and yield the address. `more` adds routes of a program's own to the application.
+    """Serve an open engine on the file or the URL `database` while the block runs, and yield the address. `more` adds routes of a program's own to the application.
 
     If there are users, a provider or a proxy, everybody must sign in. Otherwise whoever reaches the program may do everything, so it listens
     on this machine only, until the first user is added. Raises SignInNeeded, CannotListen, AccountsError.
     """
     chance = random.SystemRandom()
     token = chance.randbytes(TOKEN_BYTES).hex()
-    with closing(Accounts(accounts_file(database), chance)) as accounts:
+    with closing(Accounts(accounts_place(database), chance)) as accounts:
         access = _access(accounts, engine, serving, token)
-        if sign_in_of(access) is None and not _is_here(serving.host):
+        if await look_for_sign_in(access) is None and not _is_here(serving.host):
             raise SignInNeeded(
                 f"{serving.host} can be reached from other machines, and nobody has to sign in; add a user first: "
-                f"pointsman users add NAME --role admin --db {database}"
+                f"pointsman users add NAME --role admin --db {database if isinstance(database, Path) else without_password(database)}"
             )
 
         def record(who: str, did: str, about: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,31 @@ class CannotListen(PointsmanError):
 
 
 @asynccontextmanager
-async def listening(app: FastAPI, database: Path, token: str, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs, and yield its address. Port 0 is any free port. Raises CannotListen."""
-    try:
-        opened = socket.create_server((host, port))
-    except OSError as error:
-        raise CannotListen(
-            f"{host}:{port} cannot be used ({os.strerror(error.errno or 0)}); name another one with --host and --port."
-        ) from None
-    with opened:
-        url = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
+async def listening(app: FastAPI, database: Path | str, token: str, host: str, port: int) -> AsyncIterator[str]:
+    """Serve `app` while the block runs, and yield its address. Port 0 is any free port. Raises CannotListen.
+
+    Commands on a file find the address in a file beside it; those on a URL need none.
+    """
+    with bound(host, port, "name another one with --host and --port") as (opened, url):
         async with answering(app, opened, at_once_max=AT_ONCE_MAX):
             try:
                 # No command is told an address that does not answer, and none is told of a server that is about to stop.
-                with _announced(address_file(database), {"url": url, "token": token, "pid": os.getpid()}):
+                where: dict[str, str | int] = {"url": url, "token": token, "pid": os.getpid()}
+                with _announced(address_file(database), where) if isinstance(database, Path) else nullcontext():
                     yield url
             finally:
                 app.state.closing.set()  # streams end now; other requests have GRACE_SECONDS
+
+
+@contextmanager
+def bound(host: str, port: int, mend: str) -> Iterator[tuple[socket.socket, str]]:
+    """Open a socket that listens there while the block runs, and yield it with its address. Raises CannotListen, which says how to `mend` it."""
+    try:
+        opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise CannotListen(f"{host}:{port} cannot be used ({os.strerror(error.errno or 0)}); {mend}.") from None
+    with opened:
+        yield opened, f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -2,14 +2,18 @@
 
 import asyncio
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from starlette.requests import Request
 
 from pointsman.runtime.clock import Clock
 from pointsman.server.access import SCOPES_OF, Access, Principal, Scope, bearer
 from pointsman.server.accounts import Accounts, User
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 COOKIE = "pointsman_session"
 CHECKS_AT_ONCE = 2  # passwords: each check takes 64 MiB and a thread, which others wait for
@@ -77,13 +81,21 @@ class SignedIn:
         if token is not None:
             if hmac.compare_digest(token.encode(), self._command_token.encode()):
                 return self._command
-            return self.accounts.by_token(token, self._clock.now())
+            return await self._look(self.accounts.by_token, token, self._clock.now())
         if self._proxy is not None and request.client is not None and request.client.host == self._proxy[1]:
             named = request.headers.getlist(self._proxy[0])  # a second one is not from the proxy, and nobody knows which one is
-            user = self.accounts.user(named[0]) if len(named) == 1 else None
+            user = await self.user(named[0]) if len(named) == 1 else None
             return None if user is None else Principal(user.name, SCOPES_OF[user.role])
         session = request.cookies.get(COOKIE)
-        return None if session is None else self.accounts.by_session(session, self._clock.now())
+        return None if session is None else await self._look(self.accounts.by_session, session, self._clock.now())
+
+    async def user(self, name: str) -> User | None:
+        """Return the user of this name, or None."""
+        return await self._look(self.accounts.user, name)
+
+    async def _look(self, look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the accounts: here if they are in a file, which takes some microseconds, else in a thread."""
+        return await asyncio.to_thread(look, *args, **kwargs) if self.accounts.remote else look(*args, **kwargs)
 
 
 class UntilThereAreUsers:
@@ -95,19 +107,33 @@ class UntilThereAreUsers:
         self._asks = False
 
     def now(self) -> Access:
-        """Return the access that holds now."""
-        self._asks = self._asks or bool(self._signed_in.accounts.users())
+        """Return the access that holds now; for accounts in a database, the one that held at the last `look`."""
+        if not self._asks and not self._signed_in.accounts.remote:
+            self._asks = bool(self._signed_in.accounts.users())
         return self._signed_in if self._asks else self._local
+
+    async def look(self) -> Access:
+        """Look whether there are users by now, and return the access that holds."""
+        if not self._asks and self._signed_in.accounts.remote:
+            self._asks = bool(await asyncio.to_thread(self._signed_in.accounts.users))
+        return self.now()
 
     async def principal(self, request: Request) -> Principal | None:
         """Return who calls, or None."""
-        return await self.now().principal(request)
+        return await (await self.look()).principal(request)
 
 
 def sign_in_of(access: Access) -> SignedIn | None:
     """Return the sign-in, or None if nobody needs to sign in now."""
     now = access.now() if isinstance(access, UntilThereAreUsers) else access
     return now if isinstance(now, SignedIn) else None
+
+
+async def look_for_sign_in(access: Access) -> SignedIn | None:
+    """The same, after a look whether there are users by now. Raises AccountsError."""
+    if isinstance(access, UntilThereAreUsers):
+        await access.look()
+    return sign_in_of(access)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from pointsman.server.access import Principal, tell_audit
 from pointsman.server.accounts import NAME_MAX, SESSION_SECONDS, User
 from pointsman.server.forms import csrf_token, form_of
 from pointsman.server.forwarded import address_of
-from pointsman.server.sign_in import COOKIE, BegunSignIn, IdentityProvider, SignedIn, sign_in_of
+from pointsman.server.sign_in import COOKIE, BegunSignIn, IdentityProvider, SignedIn, look_for_sign_in, sign_in_of
 from pointsman.web.render import base_of, local_path, page
 
 NOBODY = Principal("", frozenset())
@@ -29,12 +29,13 @@ ATTEMPT_SECONDS = 600  # to sign in at the provider
 
 async def show(request: Request) -> Response:
     """Show the form to sign in."""
+    await _access(request)
     return _form(request, to=local_path(request.query_params.get("to", "")))
 
 
 async def sign_in(request: Request) -> Response:
     """Check the password, begin a session, and go to the page that the person wanted."""
-    access = _access(request)
+    access = await _access(request)
     form = await form_of(request, NOBODY)
     name, to = form.get("name", "").strip(), local_path(form.get("to", ""))
     whose = f"name {name[:NAME_MAX]}", f"address {address_of(request)}"
@@ -45,7 +46,7 @@ async def sign_in(request: Request) -> Response:
     user = await access.verify(name, form.get("password", ""))
     if user is None:
         # People enter their password as the name, too: only the name of a user is recorded.
-        tell_audit(request, {"user": name if access.accounts.user(name) is not None else ""})
+        tell_audit(request, {"user": name if await access.user(name) is not None else ""})
         return _form(request, to=to, name=name, problem=WRONG, status=403)
     access.throttle.succeeded(*whose)
     return await _begun(request, user, to)
@@ -53,7 +54,7 @@ async def sign_in(request: Request) -> Response:
 
 async def sign_out(request: Request) -> Response:
     """End the session."""
-    access = _access(request)
+    access = await _access(request)
     who = await access.principal(request) or NOBODY
     await form_of(request, who)
     request.state.principal = who
@@ -67,7 +68,7 @@ async def sign_out(request: Request) -> Response:
 
 async def to_provider(request: Request) -> Response:
     """Send the browser to the identity provider."""
-    access = _access(request)
+    access = await _access(request)
     url, attempt = await _provider(access).begin(_callback(request), local_path(request.query_params.get("to", "")))
     answer = RedirectResponse(url, 303)
     text = json.dumps(asdict(attempt))
@@ -80,7 +81,7 @@ async def to_provider(request: Request) -> Response:
 
 async def from_provider(request: Request) -> Response:
     """Take the answer of the identity provider, and begin a session for the user that it names."""
-    access = _access(request)
+    access = await _access(request)
     provider = _provider(access)
     attempt = _begun_sign_in(request)
     if attempt is None:
@@ -90,7 +91,7 @@ async def from_provider(request: Request) -> Response:
         name = await provider.finish(attempt, query.get("state", ""), query.get("code", ""), _callback(request))
     except PointsmanError as error:
         return _form(request, to=attempt.to, problem=str(error), status=403)
-    user = access.accounts.user(name)
+    user = await access.user(name)
     if user is None:
         tell_audit(request, {"user": name[:NAME_MAX]})
         return _form(request, to=attempt.to, problem=f"{name} is not a user of this desk; ask its administrator.", status=403)
@@ -119,15 +120,15 @@ def to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"{base_of(request)}/sign-in?{to}", 303)
 
 
-def _access(request: Request) -> SignedIn:
-    access = sign_in_of(request.app.state.access)
+async def _access(request: Request) -> SignedIn:
+    access = await look_for_sign_in(request.app.state.access)
     if access is None:
         raise HTTPException(404, "There is no sign-in here")
     return access
 
 
 async def _begun(request: Request, user: User, to: str) -> Response:
-    access = _access(request)
+    access = await _access(request)
     secret = await access.begin(user)
     request.state.principal = Principal(user.name, frozenset())
     answer = RedirectResponse(base_of(request) + (to or "/"), 303)
@@ -142,12 +143,13 @@ def _provider(access: SignedIn) -> IdentityProvider:
 
 
 def _form(request: Request, *, to: str, name: str = "", problem: str = "", status: int = 200, retry_after: float = 0.0) -> Response:
+    access = sign_in_of(request.app.state.access)
     values: dict[str, Any] = {
         "csrf": csrf_token(request, NOBODY),
         "to": to,
         "name": name,
         "problem": problem,
-        "provider": _access(request).provider is not None,
+        "provider": access is not None and access.provider is not None,
     }
     answer = page(request, "sign_in.html", status, **values)
     if retry_after:

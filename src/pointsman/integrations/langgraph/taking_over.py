@@ -40,7 +40,7 @@ def look(place: str) -> Iterator[Taken]:
             yield _look_at(source, thread)
 
 
-def take_over(place: str, to: Path, *, ended: bool = False) -> Iterator[Taken]:
+def take_over(place: str, to: Path | str, *, ended: bool = False) -> Iterator[Taken]:
     """Take over the open threads of a saver's database, or with `ended` all, and yield each when it is on the disk.
 
     It can be run again: what is here already is not written twice. A thread that has gone on here is left alone. Raises StoreError.

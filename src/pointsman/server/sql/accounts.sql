@@ -6,15 +6,15 @@ SELECT name, role, password, created_at FROM users ORDER BY name
 INSERT INTO users (name, role, password, created_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET role = excluded.role, password = excluded.password
 -- name: delete_user
-DELETE FROM users WHERE name = ?
+DELETE FROM users WHERE name = ? RETURNING name
 -- name: token
 SELECT name, scopes, created_at, expires_at FROM tokens WHERE digest = ?
 -- name: tokens
 SELECT name, scopes, created_at, expires_at FROM tokens ORDER BY name
 -- name: put_token
-INSERT INTO tokens (name, digest, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO tokens (name, digest, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING name
 -- name: delete_token
-DELETE FROM tokens WHERE name = ?
+DELETE FROM tokens WHERE name = ? RETURNING name
 -- name: session
 SELECT user, role, expires_at FROM sessions WHERE digest = ?
 -- name: put_session

@@ -3,13 +3,21 @@
 This module can be imported without psycopg, which the other modules of the package need.
 """
 
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pointsman.errors import StoreError
 
 if TYPE_CHECKING:
-    from pointsman.store.base import Failpoints
+    from pointsman.store.base import Failpoints, Reader
     from pointsman.store.postgres.store import PostgresStore
+
+
+LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
+
+_PASSWORD = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")
 
 
 def is_url(path: object) -> bool:
@@ -17,12 +25,32 @@ def is_url(path: object) -> bool:
     return isinstance(path, str) and path.startswith(("postgresql://", "postgres://"))
 
 
-async def open_url(url: str, *, failpoints: "Failpoints") -> "PostgresStore":
+def without_password(url: str) -> str:
+    """Return the URL as it may be shown: without a password, and with everything that says which database it is."""
+    start, at, rest = url.rpartition("@")
+    scheme, _, user = start.partition("://")
+    return _PASSWORD.sub("", f"{scheme}://{user.partition(':')[0]}@{rest}" if at else url).replace("?&", "?").rstrip("?&")
+
+
+async def open_url(url: str, *, failpoints: "Failpoints", lease_seconds: float = LEASE_SECONDS) -> "PostgresStore":
     """Open the database that a URL names for one more engine. Raises StoreError, also if psycopg is not installed."""
     _need_psycopg()
     from pointsman.store.postgres.store import open_postgres  # noqa: PLC0415 - only for databases on PostgreSQL
 
-    return await open_postgres(url, failpoints=failpoints)
+    return await open_postgres(url, failpoints=failpoints, lease_seconds=lease_seconds)
+
+
+@asynccontextmanager
+async def reading_url(url: str) -> "AsyncIterator[Reader]":
+    """Open the database that a URL names for reading only: without a lease, and without creating or migrating tables.
+
+    A role that may only read will do, and so will a standby. Raises StoreError, also if psycopg is not installed.
+    """
+    _need_psycopg()
+    from pointsman.store.postgres.reader import open_reader  # noqa: PLC0415 - only for databases on PostgreSQL
+
+    async with open_reader(url) as reader:
+        yield reader
 
 
 async def migrate_url(url: str, *, dry_run: bool = False) -> list[int]:

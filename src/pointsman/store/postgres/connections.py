@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import AsyncConnection, errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreError, StoreUnwritable, ValueRefused
@@ -25,6 +27,13 @@ LOST = "this engine's lease has expired, and other engines may have claimed its 
 # statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
 SESSION: tuple[str, ...] = ("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET jit = off")
 
+MALFORMED = (
+    "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, and % @ : / ? # in a name or a"
+    " password as %25 %40 %3A %2F %3F %23."
+)
+
+_HOST = r"(?:\[[^@\[\]]*\]|[^@:\[\]]*)(?::[0-9]*)?"
+_AUTHORITY = re.compile(rf"(?:[^@:]*(?::[^@]*)?@)?{_HOST}(?:,{_HOST})*")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OF_SCHEMA = re.compile(r"\bpointsman\.")
 
@@ -43,15 +52,30 @@ def place_of(url: str) -> Place:
         parts = urlsplit(url)
         # libpq takes a + as it is
         options = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise StoreError(f"the URL of the database cannot be read ({error}); write postgresql://user@host:port/database.") from None
+    except ValueError:
+        raise StoreError(MALFORMED) from None
+    if not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
+        raise StoreError(MALFORMED)  # what is wrong stands in no message: it may be a part of the password
+    if unknown := [name for name, _ in options if name != "schema" and name not in _libpqs()]:
+        raise StoreError(f"the URL of the database has the parameter {unknown[0]!r}, which libpq does not know; leave it out.")
     schema = next((value for name, value in options if name == "schema"), SCHEMA)
     if not _NAME.fullmatch(schema):
         raise StoreError(f"{schema!r} cannot be the schema; name one of lower-case letters, digits and _.")
     query = urlencode([(name, value) for name, value in options if name != "schema"], quote_via=quote)
     user, at, host = parts.netloc.rpartition("@")
     shown = urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=""))
-    return Place(urlunsplit(parts._replace(query=query)), shown, schema)
+    conninfo = urlunsplit(parts._replace(query=query))
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        raise StoreError(MALFORMED) from None
+    return Place(conninfo, shown, schema)
+
+
+@cache
+def _libpqs() -> frozenset[str]:
+    """The names of libpq's parameters."""
+    return frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
 
 
 def in_schema(text: str, schema: str) -> str:
@@ -74,12 +98,13 @@ class ConnectionLost(StoreError):
 
 
 class Connections:
-    """A pool of connections to one database. Open it inside the event loop that uses it."""
+    """A pool of connections to one database, which may be for reading only. Open it inside the event loop that uses it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, read_only: bool = False) -> None:
         self.place = place
         self.sql = schema_statements(place.schema)
-        self._pool = AsyncConnectionPool(place.conninfo, open=False, configure=_configure, check=_check, **POOL)
+        configure = _configure_to_read if read_only else _configure
+        self._pool = AsyncConnectionPool(place.conninfo, open=False, configure=configure, check=_check, **POOL)
         self.closed = False
 
     async def open(self) -> None:
@@ -140,6 +165,11 @@ async def rows_of(
 async def _configure(connection: AsyncConnection[Any]) -> None:
     for setting in SESSION:
         await connection.execute(setting)
+
+
+async def _configure_to_read(connection: AsyncConnection[Any]) -> None:
+    await _configure(connection)
+    await connection.execute("SET default_transaction_read_only = on")
 
 
 async def _check(connection: AsyncConnection[Any]) -> None:

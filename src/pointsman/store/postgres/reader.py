@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
@@ -11,15 +11,17 @@ import psycopg
 from psycopg import AsyncConnection, errors
 
 from pointsman.definition.state import Blob
-from pointsman.errors import StoreForeign, ValueRefused
+from pointsman.errors import StoreError, StoreForeign, ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, erased_key
 from pointsman.store.finding import FEW, POSTGRES, measure, search_for, statement
 from pointsman.store.journal import unpacked
-from pointsman.store.postgres.connections import Connections, rows_of
+from pointsman.store.postgres import schema
+from pointsman.store.postgres.connections import Connections, place_of, rows_of
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
+from pointsman.store.statements import migrations
 from pointsman.store.stored_rows import (
     INTAKE,
     LATEST,
@@ -293,6 +295,30 @@ class PostgresReader:
         except ValueError as error:
             shown = self.connections.place.shown
             raise StoreForeign(f"{shown} is damaged (a text in it is not what any engine wrote); restore it from a backup.") from error
+
+
+@asynccontextmanager
+async def open_reader(url: str) -> AsyncIterator[PostgresReader]:
+    """Open a database to read it and nothing else. Raises StoreError."""
+    connections = Connections(place_of(url), read_only=True)
+    try:
+        await connections.open()
+        await _refuse_other_tables(connections)
+        meta = dict(await connections.rows(connections.sql["all_meta"]))
+        yield PostgresReader(connections, meta["incarnation"])
+    finally:
+        await connections.close()
+
+
+async def _refuse_other_tables(connections: Connections) -> None:
+    """Raise StoreError if the tables are not those of this release."""
+    place, missing = connections.place, await schema.missing(connections)
+    if len(missing) == len(migrations("postgres")):
+        raise StoreForeign(f"the schema {place.schema} of {place.shown} holds no cases; name the database that an engine works on.")
+    if missing:
+        raise StoreError(
+            f"the schema {place.schema} of {place.shown} was written by an older release; run `pointsman migrate URL`, or open an engine on it."
+        )
 
 
 _DOSSIER = (

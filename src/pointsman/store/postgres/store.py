@@ -11,7 +11,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import LeaseLost, StoreError
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, Posted, Reader, no_failpoints
-from pointsman.store.postgres import schema
+from pointsman.store.postgres import LEASE_SECONDS, schema
 from pointsman.store.postgres.author import AuthorsDatabase
 from pointsman.store.postgres.checkpoints import PostgresCheckpoints
 from pointsman.store.postgres.claims import Claims
@@ -22,7 +22,6 @@ from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
 from pointsman.store.postgres.writes import Writing
 
-LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
 NOTIFY_SECONDS = 0.02  # at most so many notifications a second: each takes a lock that all commits of the server share
 CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse, or whose connection ends
 AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended
