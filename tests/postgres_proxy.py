@@ -70,8 +70,8 @@ class Proxy:
         self._do(lambda: self.planned.extend(Planned(re.compile(re.escape(text.encode())), when) for when in cuts))
 
     def cut_all(self) -> None:
-        """Cut all connections now."""
-        self._do(lambda: [link.cut() for link in list(self._links)])
+        """Cut all connections, and return when they have ended: their clients may have made new ones by then."""
+        self._call(self._cut_all())
 
     def swallow(self) -> None:
         """Let nothing through from now on, in either direction, and tell nobody: a black hole. New connections are accepted."""
@@ -108,6 +108,13 @@ class Proxy:
             await link.run()
         finally:
             self._links.discard(link)
+
+    async def _cut_all(self) -> None:
+        links = set(self._links)
+        for link in links:
+            link.cut()
+        while links & self._links:  # noqa: ASYNC110 - a few rounds of the loop
+            await asyncio.sleep(0)
 
     async def _close(self) -> None:
         assert self._listening is not None

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
 from pointsman.definition.transactions import Database
 from pointsman.errors import StoreError
 from pointsman.kernel.rows import Transition
+from pointsman.store.postgres.connections import POOL_MAX
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of, start_of
 from postgres_proxy import Cut, Proxy
@@ -114,12 +116,14 @@ def test_a_lease_is_not_waited_for_beyond_its_end(proxy: Proxy) -> None:
 
 
 def test_a_read_does_not_use_a_connection_that_has_ended(proxy: Proxy) -> None:
+    """A restart of the server ends all connections of a full pool."""
+
     async def scenario(store: PostgresStore) -> None:
         case = await new_case(store)
-        await asyncio.gather(*(store.cases() for _ in range(3)))
+        async with AsyncExitStack() as busy:
+            for _ in range(POOL_MAX):
+                await busy.enter_async_context(store.connections.connection())
         proxy.cut_all()
-        while proxy.connections:  # noqa: ASYNC110 - the proxy is in another thread
-            await asyncio.sleep(0.01)
         assert [row.id for row in await store.cases()] == [case]
 
     run(proxy, scenario)

@@ -42,7 +42,7 @@ from pointsman.store.checkpoints import (
     joined,
     referred,
 )
-from pointsman.store.postgres.connections import CONNECT_SECONDS, SESSION, Place, explain, schema_statements
+from pointsman.store.postgres.connections import POOL, SESSION, Place, explain, schema_statements
 
 READERS_MAX = 4  # reads at once: a database serves few connections well
 BATCH_MAX = 100  # writes of one transaction: the first would wait longer than sharing the flush saves
@@ -164,8 +164,8 @@ class PostgresCheckpoints(Checkpoints):
         with self._changing:
             if self._pool is None:
                 self._pool = ConnectionPool(
-                    self._place.conninfo, min_size=0, max_size=READERS_MAX + 1, open=True, timeout=CONNECT_SECONDS,
-                    kwargs={"autocommit": True}, configure=_configure,
+                    self._place.conninfo, open=True, min_size=0, max_size=READERS_MAX + 1, configure=_configure,
+                    reconnect_failed=ConnectionPool.check, **POOL,
                 )  # fmt: skip
             return self._pool
 

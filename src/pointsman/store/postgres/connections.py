@@ -1,10 +1,11 @@
 """Connections to one PostgreSQL database: the pool, the statements of its schema, and errors in our words."""
 
+import asyncio
 import re
 import selectors
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -19,13 +20,19 @@ from pointsman.store.statements import statements
 
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
 CONNECT_SECONDS = 10.0  # to get a connection
-POOL: Mapping[str, Any] = {"min_size": 1, "max_size": POOL_MAX, "timeout": CONNECT_SECONDS, "kwargs": {"autocommit": True}}
+RECONNECT_SECONDS = 2.5  # a pool makes longer and longer pauses between its attempts for so long, and then begins again
+POOL: Mapping[str, Any] = {
+    "timeout": CONNECT_SECONDS,
+    "reconnect_timeout": RECONNECT_SECONDS,
+    "kwargs": {"autocommit": True, "connect_timeout": round(CONNECT_SECONDS)},
+}
 SCHEMA = "pointsman"
 GIVEN_UP = "PM001"  # raised by `begin_batch`: the engine's number is gone, or another batch has it
 LOST = "this engine's lease has expired, and other engines may have claimed its cases; open it again."
 # The tables grow faster than PostgreSQL's statistics of them, and a plan that was made for an empty table reads it whole. Every
 # statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
 SESSION: tuple[str, ...] = ("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET jit = off")
+READ_ONLY = "SET default_transaction_read_only = on"
 
 MALFORMED = (
     "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, and % @ : / ? # in a name or a"
@@ -103,8 +110,10 @@ class Connections:
     def __init__(self, place: Place, *, read_only: bool = False) -> None:
         self.place = place
         self.sql = schema_statements(place.schema)
-        configure = _configure_to_read if read_only else _configure
-        self._pool = AsyncConnectionPool(place.conninfo, open=False, configure=configure, check=_check, **POOL)
+        configure = partial(_configure, settings=(*SESSION, READ_ONLY)) if read_only else _configure
+        self._pool = _Pool(
+            place.conninfo, open=False, min_size=1, max_size=POOL_MAX, configure=configure, reconnect_failed=_Pool.check, **POOL
+        )  # fmt: skip
         self.closed = False
 
     async def open(self) -> None:
@@ -121,11 +130,7 @@ class Connections:
     async def connect(self) -> AsyncConnection[Any]:
         """Return a connection outside the pool, which its user closes. Raises psycopg.Error."""
         connection = await AsyncConnection.connect(self.place.conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS))
-        try:
-            await _configure(connection)
-        except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
-            await connection.close()
-            raise
+        await _configure(connection)
         return connection
 
     async def close(self) -> None:
@@ -144,8 +149,12 @@ class Connections:
         if self.closed:
             raise EngineStopped(f"the engine on {self.place.shown} is closed; open it again.")
         with explained(self.place):
-            async with self._pool.connection() as connection:
-                yield connection
+            connection = await self._pool.getconn_alive()
+            try:
+                async with connection:
+                    yield connection
+            finally:
+                await self._pool.putconn(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -162,22 +171,44 @@ async def rows_of(
     return await cursor.fetchall() if cursor.description else []
 
 
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    for setting in SESSION:
-        await connection.execute(setting)
+async def _configure(connection: AsyncConnection[Any], settings: Sequence[str] = SESSION) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            for setting in settings:
+                await connection.execute(setting)
+    except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
+        await connection.close()
+        raise
 
 
-async def _configure_to_read(connection: AsyncConnection[Any]) -> None:
-    await _configure(connection)
-    await connection.execute("SET default_transaction_read_only = on")
+class _Pool(AsyncConnectionPool[AsyncConnection[Any]]):
+    async def getconn_alive(self) -> AsyncConnection[Any]:
+        """Return a connection that has not ended.
 
+        After a restart of the server, all that are idle have. The pool's own check would pause longer after each of them.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.timeout
+        while True:
+            connection = await self.getconn(until - loop.time())
+            try:
+                await self.check_connection(connection)
+            except psycopg.OperationalError:
+                await self.putconn(connection)  # makes another
+            else:
+                return connection
 
-async def _check(connection: AsyncConnection[Any]) -> None:
-    """Refuse an idle connection that the server or the network has ended; it costs no round trip. An idle server sends nothing else."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection.fileno(), selectors.EVENT_READ)
-        if selector.select(0):
-            raise psycopg.OperationalError("the connection has ended")
+    @staticmethod
+    async def check_connection(conn: AsyncConnection[Any]) -> None:
+        """Close and refuse an idle connection that the server or the network has ended; it costs no round trip.
+
+        An idle server sends nothing else. libpq notices only at the next statement, and until then the pool would keep the connection.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(conn.fileno(), selectors.EVENT_READ)
+            if selector.select(0):
+                await conn.close()
+                raise psycopg.OperationalError("the connection has ended")
 
 
 @contextmanager

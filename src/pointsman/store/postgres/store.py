@@ -194,7 +194,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                 lost = StoreError(
                     f"{self.connections.place.shown} does not say whether a transaction was committed; open the engine again."
                 )
-            except ConnectionLost as error:
+            except StoreError as error:  # a server that begins again may take longer than a caller waits for a connection
                 lost = error
             if loop.time() > until:
                 raise lost
