@@ -66,7 +66,7 @@ class Server:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(f"SET lock_timeout = '{DROP_SECONDS}s'".encode())
                 connection.execute("SET client_min_messages = warning")
-                connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())
+                connection.execute(f"DROP SCHEMA IF EXISTS {name}, {name}_desk CASCADE".encode())
 
 
 class OwnServer(Server):

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from pointsman.runtime.starts import Delivered, Started
     from pointsman.runtime.tasks import Task, TaskPage
     from pointsman.store.base import Reader
+    from pointsman.store.postgres import is_url, postgres_place, reading_url
     from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
     from pointsman.store.sqlite_file import has_engine
     from pointsman.store.sqlite_reader import open_reader
@@ -115,6 +116,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.starts": "Delivered Started",
     "runtime.tasks": "Task TaskPage",
     "store.base": "Reader",
+    "store.postgres": "is_url postgres_place reading_url",
     "store.query": "CaseCount CasePage CaseQuery FoundCase Order",
     "store.sqlite_file": "has_engine",
     "store.sqlite_reader": "open_reader",
@@ -227,14 +229,17 @@ __all__ = [
     "has_engine",
     "history_of",
     "http_outcome",
+    "is_url",
     "last_event",
     "open_blocking",
     "open_reader",
     "otherwise",
     "parallel",
     "park",
+    "postgres_place",
     "quorum",
     "raise_for_outcome",
+    "reading_url",
     "reassign",
     "remind",
     "smtp_outcome",

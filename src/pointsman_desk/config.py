@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from pointsman import is_url, postgres_place
 from pointsman_desk.case import Intent
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import is_address
@@ -200,7 +201,8 @@ class ApprovalConfig(BaseModel):
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, stores its cases, and how it sends.
 
-    `home` contains the database and the outbox, and the shop and the policy unless these are set. `mailbox` is a maildir, a folder of
+    `home` contains the cases and the outbox, and the shop and the policy unless these are set. With `database`, the URL of a PostgreSQL
+    database, the cases are there, and other desks may share them. `mailbox` is a maildir, a folder of
     .eml files or an mbox file; `mailboxes` are on mail servers; `http` takes mails from programs. With `mailboxes` or `http`, `mailbox`
     has no default. Replies come from `address` and `name`; with `quotes` they quote the customer's text. `authserv` is the name that
     your mail server writes into Authentication-Results (RFC 8601), or `microsoft365`. A sender that it does not confirm gets no data of
@@ -212,6 +214,7 @@ class DeskConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Path("var/desk")
+    database: str | None = None
     mailbox: Path | None = SAMPLE / "mails"
     mailboxes: tuple[Account, ...] = ()
     address: str = "support@haus-und-hof.example"
@@ -244,6 +247,15 @@ class DeskConfig(BaseModel):
         if self.smtp is not None and self.resend is not None:
             raise ValueError("smtp and resend are both set; remove one of them")
         return self
+
+    @field_validator("database")
+    @classmethod
+    def _is_a_url(cls, database: str | None) -> str | None:
+        if database is not None and not is_url(database):
+            raise ValueError(
+                "it is not a URL such as postgresql://desk@db.shop.example/desk; without it, the cases are in a file in `home`"
+            )
+        return database
 
     @field_validator("mailboxes")
     @classmethod
@@ -285,9 +297,19 @@ class DeskConfig(BaseModel):
         return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS
 
     @property
-    def database(self) -> Path:
-        """The file with the cases."""
+    def cases_file(self) -> Path:
+        """The file with the cases of a desk without a `database`. Beside it are the accounts of the pages and the address of a running desk."""
         return self.home / "cases.db"
+
+    @property
+    def cases(self) -> Path | str:
+        """Where the cases are: a file, or the URL of a database."""
+        return self.database or self.cases_file
+
+    @property
+    def cases_shown(self) -> str:
+        """Where the cases are, in words for a person: without a password. Raises StoreError."""
+        return str(self.cases_file) if self.database is None else postgres_place(self.database).shown
 
     @property
     def outbox(self) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from string import hexdigits
 from typing import Any
 
@@ -124,27 +125,30 @@ async def work_off(
         seen(found.name)
         return await reception.take(found, run)
 
-    await reception.take_all(desk.mails() if mails is None else mails, run, seen, stop)
+    if mails is not None or await desk.may_read():
+        await reception.take_all(desk.mails() if mails is None else mails, run, seen, stop)
     quiet = asyncio.Event()
     while not (stop.is_set() or quiet.is_set()):
         await arrivals.take_in(take, stop)
-        await either(_quiet(desk, arrivals, quiet), arrivals.news.wait(), stop.wait())
+        await either(_quiet(desk, run, arrivals, quiet), arrivals.news.wait(), stop.wait())
         if arrivals.news.is_set():
             quiet.clear()
     run.problems += arrivals.take_problems()
     return run
 
 
-async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
+async def _quiet(desk: Desk, run: Run, arrivals: Arrivals, quiet: asyncio.Event) -> None:
     await arrivals.fetched()
     await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
+    if desk.turn is not None:
+        await resting(desk, *run.started, *run.joined)
     quiet.set()
 
 
 async def settle_restored(desk: Desk) -> list[int]:
     """Cancel the open cases whose reply was sent before the cases were restored, and return their numbers."""
     settled = []
-    for reply in desk.conversations.sent_replies.before_restore():
+    for reply in await desk.conversations.use(desk.conversations.sent_replies.before_restore):
         row = await desk.engine.reader.case(reply.case)
         if row is None or row.correlation != reply.conversation or row.status not in {Status.WAITING, Status.PARKED}:
             continue
@@ -295,7 +299,8 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     outcome = (receipt, "sent", sent_of(reply.outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
     if not arrived:
-        desk.conversations.sent_replies.allow(reply.outgoing.answers, desk.clock.now())
+        allow = partial(desk.conversations.sent_replies.allow, reply.outgoing.answers, desk.clock.now())
+        await desk.conversations.use(allow)
     await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, expected_attempts=reply.calls)
     return await _moved(desk, case)
 
@@ -313,6 +318,10 @@ async def resting(desk: Desk, *cases: int) -> list[CaseRow]:
     if desk.stays_open:
         with suppress(TimeoutError):
             async with asyncio.timeout(SOON_SECONDS):
+                await _all_resting(desk, cases)
+    elif desk.turn is not None:
+        with suppress(TimeoutError):  # another desk may have the cases
+            async with asyncio.timeout(HORIZON_SECONDS):
                 await _all_resting(desk, cases)
     else:
         # Others wait for the cases meanwhile, so do not wait until every case rests.

@@ -1,5 +1,6 @@
 """Check what the desk needs, without changing anything."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,14 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pointsman import PointsmanError, open_reader
+from pointsman import PointsmanError
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import DeskError, PolicyInvalid, message_of
 from pointsman_desk.folder import is_new
 from pointsman_desk.mail.signing import secret_in
-from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.claim import refuse_another
 from pointsman_desk.mail.threads import Threads
+from pointsman_desk.places import bookmark_of, cases_of, tables_for
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
@@ -35,19 +36,20 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     """Check everything that the desk needs; `now` is in Unix seconds."""
     yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable or set another `home`.")
     yield Finding("disk", _full(config))
+    if config.database is not None:
+        database = _looked("database", lambda: is_new(config))
+        yield database
+        if database.problem is not None:
+            return  # all that follows would say the same
     new = is_new(config)
     if new:
         yield Finding("cases", None, "none yet; the first `pointsman-desk run` creates them")
-    if config.database.exists():
-        yield _looked("cases", lambda: _open_and_close(config.database))
+    if config.cases_file.exists() if config.database is None else not new:
+        yield _looked("cases", lambda: asyncio.run(_open_and_close(config)))
     yield from _files(config)
     yield _looked("replies sent", lambda: recognise(config))
-    if config.threads_file.exists():
-        yield _looked("index", lambda: Threads(config.threads_file).close())
-    if config.guesses_file.exists():
-        yield _looked("guesses", lambda: _check_guesses(config.guesses_file))
-    if config.secret_file.exists():
-        yield _looked("secret", lambda: secret_in(config.secret_file))
+    if config.database is None:
+        yield from _beside_the_cases(config)
     if new and config.policy is None:
         yield Finding("policy", None, "the first run copies the sample policy")
     else:
@@ -60,8 +62,9 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     yield _looked("sending", lambda: check(config, "sending"))
     if (mailbox := config.mailbox) is not None:
         yield _looked("mailbox", lambda: _mailbox(config, mailbox))
-    for account in config.mailboxes:
-        bookmark = Bookmark.read(config.bookmark_of(account), account.place)
+    with tables_for(config, create=False) as tables:
+        bookmarks = [(account, bookmark_of(config, tables, account)) for account in config.mailboxes]
+    for account, bookmark in bookmarks:
         late = bookmark.health(now, account.poll_seconds) == "late"
         problem = bookmark.error or (
             f"{account.name} has not been checked for a long time; start `pointsman-desk serve`." if late else None
@@ -69,9 +72,19 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
         yield Finding(f"mailbox {account.name}", problem)
 
 
+def _beside_the_cases(config: DeskConfig) -> Iterator[Finding]:
+    """Check the files that a desk without a database keeps."""
+    if config.threads_file.exists():
+        yield _looked("index", lambda: Threads(config.threads_file).close())
+    if config.guesses_file.exists():
+        yield _looked("guesses", lambda: _check_guesses(config.guesses_file))
+    if config.secret_file.exists():
+        yield _looked("secret", lambda: secret_in(config.secret_file))
+
+
 def _files(config: DeskConfig) -> Iterator[Finding]:
     """Check that the desk can write its files; a run as root, for example, leaves files that it cannot write."""
-    lock = config.database.with_name(config.database.name + ".lock")
+    lock = config.cases_file.with_name(config.cases_file.name + ".lock")
     if lock.exists() and not (lock.is_file() and os.access(lock, os.R_OK | os.W_OK)):
         yield Finding("lock", f"{lock} is not a writable file; make it writable, or delete it while no desk is running.")
     if config.smtp is None and config.resend is None:
@@ -102,8 +115,8 @@ def _check_guesses(file: Path) -> None:
         guesses.check()
 
 
-def _open_and_close(database: Path) -> None:
-    with open_reader(database):
+async def _open_and_close(config: DeskConfig) -> None:
+    async with cases_of(config):
         pass
 
 

@@ -63,7 +63,8 @@ async def look(request: Request) -> Taken:
     """Take in what is in the mailbox now."""
     await permit(request, Scope.START)
     desk, run = request.app.state.desk, at_desk.Run()
-    await request.app.state.reception.take_all(desk.mails(), run, lambda _: None, asyncio.Event())
+    if await desk.may_read():
+        await request.app.state.reception.take_all(desk.mails(), run, lambda _: None, asyncio.Event())
     await at_desk.resting(desk, *run.started, *run.joined)
     tell_audit(request, taken_in(run))
     return _taken(run)
@@ -117,7 +118,7 @@ async def served(desk: Desk, reception: at_desk.Reception, host: str, port: int)
     sign_in = desk.config.sign_in
     serving = server.Serving(host, port, sign_in.proxy, sign_in.oidc, sign_in.oidc_secret)
     async with server.served(
-        desk.engine, desk.config.database, desk_pages(open_desk), serving, lambda app: add_desk(app, open_desk, reception)
+        desk.engine, desk.config.cases, desk_pages(open_desk), serving, lambda app: add_desk(app, open_desk, reception)
     ) as url:
         yield url
 
@@ -161,7 +162,7 @@ class Round:
                 raise FileUnusable("a file of the desk was replaced while the desk had it open; the desk opens its files again.")
             await asyncio.to_thread(check, self._desk.config)
             self._check_at = now + CHECK_SECONDS
-        if self._watched is not None and self._watched.changed():
+        if self._watched is not None and self._watched.changed() and await self._desk.may_read():
             await self._reception.take_all(self._watched.mails(), self._run, lambda _: None, stop)
             if not stop.is_set():
                 self._watched.taken()
@@ -192,7 +193,9 @@ class Round:
 
 def _identities(config: DeskConfig) -> list[tuple[int, int] | None]:
     """Which files the desk's own ones are: one that is replaced while it is open would be written in vain."""
-    return [_identity(file) for file in (config.database, config.sent_file, config.threads_file, config.guesses_file, config.secret_file)]
+    if config.database is not None:
+        return []
+    return [_identity(file) for file in (config.cases_file, config.sent_file, config.threads_file, config.guesses_file, config.secret_file)]
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """What people do with automatic mails and with cases that ended too soon."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from pointsman import CaseRow, NotWaiting, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
@@ -61,14 +62,15 @@ async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
             raise DeskError(f"the mails of case {case} were deleted at the end of their retention; ask the customer to write again.")
     if row.correlation is None or not state.mails:
         raise DeskError(f"case {case} was erased; ask the customer to write again.")
-    now, duplicates, number = desk.clock.now(), 0, case
+    now, duplicates, number, threads = desk.clock.now(), 0, case, desk.conversations.threads
     for mail in state.mails:
         delivered = await desk.engine.send(desk.process, _again(mail, state, case, f"{by}: {why}" if why else by, now), name="mails")
         assert delivered.case is not None, "a message that no open case takes starts a case"
         number, duplicates = delivered.case, duplicates + (delivered.how == "duplicate")
         names: list[tuple[Kind, str]] = [("key", mail.key), ("mail", mail.email_id)]
-        desk.conversations.threads.add(Place(number, row.correlation), names, mail.key)
-    desk.conversations.threads.follows(case, Place(number, row.correlation))
+        place = Place(number, row.correlation)
+        await desk.conversations.use(partial(threads.add, place, names, mail.key))
+    await desk.conversations.use(partial(threads.follows, case, Place(number, row.correlation)))
     [opened] = await resting(desk, number)
     if duplicates == len(state.mails) and opened.status in ENDED:
         raise DeskError(f"case {case} was reopened as case {number}, which has ended too; reopen case {number}.")

@@ -1,5 +1,6 @@
 """The standing of a case: its replies in the ledger, what waits beside it, and why it does not continue."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -14,7 +15,8 @@ from pointsman_desk.errors import FileUnusable, IndexUnavailable
 from pointsman_desk.mail import apart
 from pointsman_desk.mail.forms import form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER
-from pointsman_desk.mail.threads import Threads
+from pointsman_desk.mail.threads import Place
+from pointsman_desk.places import tables_for, threads_of
 from pointsman_desk.steps import SORT
 
 SEND = "send"
@@ -81,7 +83,9 @@ def _standing(row: CaseRow, entry: EffectRow) -> Standing:
 
 async def is_interrupted(config: DeskConfig, reader: Reader, row: CaseRow) -> bool:
     """Return whether the desk ended while it sent the reply of this case, and no desk has been opened since."""
-    if row.status is not Status.RUNNING or row.step != SEND or has_engine(config.database):
+    if config.database is not None:
+        return False  # another desk takes over when the lease of the one that died has ended
+    if row.status is not Status.RUNNING or row.step != SEND or has_engine(config.cases_file):
         return False
     return await reader.case(row.id) == row  # otherwise the desk has just ended in order
 
@@ -151,12 +155,16 @@ async def _form(config: DeskConfig, reader: Reader, case: int) -> str:
 
 
 async def _later_cases(config: DeskConfig, reader: Reader, case: int) -> list[Later]:
-    if not config.threads_file.exists():
-        return []
-    with closing(Threads(config.threads_file)) as threads:
-        found = [(place, await reader.case(place.case)) for place in threads.later(case)]
+    found = [(place, await reader.case(place.case)) for place in await asyncio.to_thread(_later_places, config, case)]
     rows = [row for place, row in found if row is not None and row.correlation == place.conversation]
     return [Later(row.id, await bounce_of(reader, row.id)) for row in rows]
+
+
+def _later_places(config: DeskConfig, case: int) -> list[Place]:
+    if config.database is None and not config.threads_file.exists():
+        return []
+    with tables_for(config) as tables, closing(threads_of(config, tables)) as threads:
+        return threads.later(case)
 
 
 async def bounce_of(reader: Reader, case: int) -> Bounce | None:

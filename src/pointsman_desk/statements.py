@@ -1,11 +1,46 @@
-"""SQL statements by name, and transactions. In a .sql file, each statement follows a line `-- name: ...`."""
+"""SQL statements by name, and transactions. In a .sql file, each statement follows a line `-- name: ...`.
+
+The statements run on SQLite and, where desks share a database, on PostgreSQL: `main` is the schema of a file, and stands for the desks' schema.
+"""
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
+from itertools import count
+from typing import Any, Protocol
+
+_MAIN = re.compile(r"\bmain\b")
+
+
+class Rows(Protocol):
+    """The rows that a statement returned."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield each row."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows."""
+        ...
+
+
+class Connection(Protocol):
+    """A connection to tables of the desk."""
+
+    def execute(self, statement: str, values: Sequence[Any] = ..., /) -> Rows:
+        """Run one statement, with a value for each `?`."""
+        ...
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Any]], /) -> object:
+        """Run one statement for each row of values."""
+        ...
 
 
 @cache
@@ -27,3 +62,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             with suppress(sqlite3.Error):  # SQLite may already have rolled back
                 connection.execute("ROLLBACK")
+
+
+@cache
+def numbered(statement: str, schema: str) -> str:
+    """Return a statement for PostgreSQL: with `$1` for the first `?`, and with the desks' schema for `main`."""
+    numbers = count(1)
+    return re.sub(r"\?", lambda _: f"${next(numbers)}", _MAIN.sub(schema, statement))

@@ -4,13 +4,13 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, product
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -29,23 +29,23 @@ from pointsman import (
     Safety,
     Started,
     SystemClock,
-    open_reader,
 )
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
 from pointsman_desk.commands import Needs
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
-from pointsman_desk.errors import ConfigInvalid, FileUnusable
-from pointsman_desk.folder import look_for_cases, was_here
+from pointsman_desk.errors import AnotherDesk, ConfigInvalid, DeskError, FileUnusable
+from pointsman_desk.folder import is_new, look_for_cases, was_here
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.sent_replies import SentReplies, cases_lost, missing_from
-from pointsman_desk.mail.signing import Signer, secret_of
+from pointsman_desk.mail.signing import Signer
 from pointsman_desk.mail.sources.base import Found, Source
-from pointsman_desk.mail.sources.claim import claim, give_up
+from pointsman_desk.mail.sources.claim import claim, give_up, outbox_mark
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
+from pointsman_desk.mail.sources.turns import LEASE_SECONDS, Turn
 from pointsman_desk.mail.threads import Threads
 from pointsman_desk.mail.transports.archive import copies
 from pointsman_desk.mail.transports.base import Transport
@@ -56,10 +56,14 @@ from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.bounds import Bounds
 from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
+from pointsman_desk.places import cases_of, sent_replies_of, signing_secret_of, tables_for, tables_of, threads_of
 from pointsman_desk.process import FollowUp, Lead, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+
+if TYPE_CHECKING:  # it needs psycopg
+    from pointsman_desk.shared import SharedTables
 
 ASKED_AT_ONCE = 8  # the smallest account of a hosted model takes as many; the other calls wait for a permit
 
@@ -68,7 +72,10 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An open desk. `stays_open` says whether it goes on after a command, so that the command need not wait for what follows."""
+    """An open desk. `stays_open` says whether it goes on after a command, so that the command need not wait for what follows.
+
+    `turn` is its turn at the folder or mbox file, if desks share it.
+    """
 
     engine: Engine
     process: Process[Case]
@@ -78,12 +85,17 @@ class Desk:
     safety: Safety
     conversations: Conversations
     clock: Clock
+    turn: Turn | None = None
     stays_open: bool = False
 
     def mails(self) -> Iterator[Found]:
         """Yield the mails of the folder or mbox file, if one is configured. Raises MailboxMissing, at any mail."""
         if self.config.mailbox is not None:
             yield from source_of(self.config.mailbox).mails()
+
+    async def may_read(self) -> bool:
+        """Return whether this desk, and not another one, reads the folder or mbox file now. Raises IndexUnavailable."""
+        return self.turn is None or await self.turn.take()
 
 
 def source_of(mailbox: Path) -> Source:
@@ -131,11 +143,11 @@ def check(config: DeskConfig, needs: Needs = "everything") -> None:
         SqliteOrders(config.shop_file).check()
 
 
-async def _recognised(config: DeskConfig, chance: Random) -> SentReplies:
+async def _recognised(config: DeskConfig, tables: "SharedTables | None", chance: Random) -> SentReplies:
     """Open the record of sent replies after checking that the cases match it. Raises CasesLost, and what `SentReplies` raises."""
-    if not _holds_something(config.sent_file) and was_here(config):
-        raise cases_lost(f"{config.sent_file}, the record of sent replies, is missing or empty", config.database)
-    sent_replies = SentReplies(config.sent_file, chance)
+    if tables is None and not _holds_something(config.sent_file) and was_here(config):
+        raise cases_lost(f"{config.sent_file}, the record of sent replies, is missing or empty", config.cases_shown)
+    sent_replies = sent_replies_of(config, tables, chance)
     try:
         if sent_replies.cases is not None:
             await _compare(sent_replies, config)
@@ -147,27 +159,28 @@ async def _recognised(config: DeskConfig, chance: Random) -> SentReplies:
 
 async def _compare(sent_replies: SentReplies, config: DeskConfig) -> None:
     newest = sent_replies.newest(config.concurrency)  # read first: a case commits a reply before this file records it
-    if not config.database.is_file():
-        raise cases_lost("it is missing", config.database)
-    with open_reader(config.database) as reader:
+    if config.database is None and not config.cases_file.is_file():
+        raise cases_lost("it is missing", config.cases_shown)
+    async with cases_of(config) as reader:
         if reader.incarnation != sent_replies.cases:
-            raise cases_lost("it is another database", config.database)
+            raise cases_lost("it is another database", config.cases_shown)
         if (missing := await missing_from(reader, *newest)) is not None:
-            raise cases_lost(missing, config.database)
+            raise cases_lost(missing, config.cases_shown)
 
 
 def identity_of(config: DeskConfig) -> str | None:
-    """Return the name of this folder's desk at its mailbox; None for a new desk. Raises IndexUnavailable, FileUnusable."""
-    if not _holds_something(config.sent_file):
+    """Return the name of this desk at its mailbox, which desks on one database share; None for a new desk. Raises IndexUnavailable, FileUnusable."""
+    if is_new(config) if config.database is not None else not _holds_something(config.sent_file):
         return None
-    with closing(SentReplies(config.sent_file, SystemRandom())) as sent_replies:
+    with tables_for(config) as tables, closing(sent_replies_of(config, tables, SystemRandom())) as sent_replies:
         return str(sent_replies.identity)
 
 
 def recognise(config: DeskConfig) -> None:
     """Raise CasesLost if the cases are not the ones that this desk has used. Does nothing for a new desk."""
-    if config.sent_file.exists() or was_here(config):
-        asyncio.run(_recognised(config, SystemRandom())).close()
+    if not is_new(config) if config.database is not None else config.sent_file.exists() or was_here(config):
+        with tables_for(config) as tables:
+            asyncio.run(_recognised(config, tables, SystemRandom())).close()
 
 
 def _holds_something(file: Path) -> bool:
@@ -185,12 +198,14 @@ def after_restore(config: DeskConfig) -> None:
     prepare(config)
     archive = config.smtp.archive_mailbox if config.smtp is not None else None
     places = [place for place in (config.outbox if config.outbox.exists() else None, archive) if place is not None]
-    with closing(SentReplies(config.sent_file, SystemRandom())) as sent_replies:
+    with tables_for(config) as tables, closing(sent_replies_of(config, tables, SystemRandom())) as sent_replies:
         for copy in chain.from_iterable(copies(place) for place in places):
             reply = identify(copy)
             if reply.sender == config.address.lower():
                 for email_id, to in product(reply.answers[:1], reply.recipients):
                     sent_replies.record_copy(email_id, to)
+        if tables is not None:
+            tables.begin_anew()
         for account in config.mailboxes:
             config.bookmark_of(account).unlink(missing_ok=True)
         if config.mailbox is not None and config.mailbox.is_dir():
@@ -206,10 +221,26 @@ def mailboxes_of(
     Raises what `prepare` raises.
     """
     prepare(config)
+    clock, random = clock or SystemClock(), random or SystemRandom()
     return [
-        Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), report=report)
+        Mailbox(
+            account, turn_of(config, account.place, clock, random) or config.bookmark_of(account), clock=clock, random=random, report=report
+        )
         for account in config.mailboxes
     ]
+
+
+def turn_of(config: DeskConfig, mailbox: str, clock: Clock, random: Random, *, seconds: float = LEASE_SECONDS) -> Turn | None:
+    """Return this desk's turn at a mailbox that desks share; None if it is the desk's alone."""
+    if config.database is None:
+        return None
+
+    def tables() -> "SharedTables":
+        opened = tables_of(config)
+        assert opened is not None, "desks share the tables of a database"
+        return opened
+
+    return Turn(tables, mailbox, random.randbytes(16).hex(), clock, seconds=seconds)
 
 
 @asynccontextmanager
@@ -317,12 +348,19 @@ def _language_model(asked: ModelConfig) -> Model:
     )
 
 
-def _conversations(config: DeskConfig, engine: Engine, signer: Signer, threads: Threads, sent_replies: SentReplies) -> Conversations:
+def _conversations(config: DeskConfig, engine: Engine, kept: "_Kept") -> Conversations:
     limits = config.limits
     flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
     organisations = config.conversations.organisations
     return Conversations(
-        engine, signer, threads, sent_replies, own=config.address, organisations=organisations, flood=flood, forms=config.web_forms
+        engine,
+        kept.signer,
+        kept.threads,
+        kept.sent_replies,
+        own=config.address,
+        organisations=organisations,
+        flood=flood,
+        forms=config.web_forms,
     )
 
 
@@ -334,12 +372,14 @@ async def open_desk(
     transport: Transport | None = None,
     safety: Safety | None = None,
     models: Sequence[Model] | None = None,
+    lease_seconds: float = LEASE_SECONDS,
     **engine_settings: Any,
 ) -> AsyncIterator[Desk]:
-    """Open the desk. `transport`, `safety`, `models` and the engine's settings are for tests and other front ends.
+    """Open the desk. `transport`, `safety`, `models`, `lease_seconds` and the engine's settings are for tests and other front ends.
 
-    The rules and templates are the last model, after the configured ones. Raises what `check` raises for `needs`, and NoCases or
-    CasesLost if there is nothing to decide, before any mail is taken in.
+    The rules and templates are the last model, after the configured ones. What a desk that has died was doing waits `lease_seconds` for another
+    desk on the same database. Raises what `check` raises for `needs`, and NoCases or CasesLost if there is nothing to decide, before any mail is
+    taken in.
     """
     if needs != "everything":
         look_for_cases(config)
@@ -348,35 +388,82 @@ async def open_desk(
     configured, its_safety = transport_of(config)
     asked = (*(models_of(config, stand_ins=needs != "everything") if models is None else models), OfflineModel())
     process = process_of(config, models=len(asked), safety=safety or its_safety)
-    chance = SystemRandom()
-    sent_replies = await _recognised(config, chance)
-    if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():
-        claim(config.mailbox, sent_replies.identity, config.home)
-    signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
-    guesses = Guesses(config.guesses_file)
-    if needs == "everything":
-        guesses.check()
-    talk, limits = config.conversations, config.limits
-    letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
-    resources = {
-        "models": asked,
-        "chance": chance,
-        "orders": SqliteOrders(config.shop_file),
-        "guesses": guesses,
-        "policies": PolicyFile(config.policy_file),
-        "letterhead": letterhead,
-        "signer": signer,
-        "bounds": Bounds(limits.machine_case_hour, limits.machine_address_day),
-        "threads": threads,
-        "sent_replies": sent_replies,
-        "authserv": config.exchanger,
-        "transport": transport or configured,
-    }
-    settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
-    settings |= {"grace_seconds": config.send_seconds} | engine_settings
-    with closing(sent_replies), closing(threads), closing(guesses):  # after the engine: its last sends may write to them
-        async with Engine.open(config.database, [process], **settings) as engine:
-            sent_replies.record_cases(engine.reader.incarnation)
-            conversations = _conversations(config, engine, signer, threads, sent_replies)
+    settings: dict[str, Any] = {"concurrency": config.concurrency, "clock": SystemClock()}
+    settings |= {"grace_seconds": config.send_seconds}
+    stays_open = config.database is not None and needs == "nothing"
+    if stays_open:
+        settings["concurrency"] = 0  # other desks go on with the cases: they have what that needs
+    elif config.database is not None:
+        settings["lease_seconds"] = lease_seconds
+    settings |= engine_settings
+    async with _kept(config, needs, SystemRandom()) as kept:  # closed after the engine: its last sends may write to them
+        settings["resources"] = kept.resources | {"models": asked, "transport": transport or configured}
+        async with Engine.open(config.cases, [process], **settings) as engine:
+            kept.sent_replies.record_cases(engine.reader.incarnation)
+            conversations = _conversations(config, engine, kept)
             used = (transport or configured).name
-            yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])
+            turn = turn_of(config, f"folder {config.mailbox}", settings["clock"], SystemRandom(), seconds=lease_seconds)
+            try:
+                yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"], turn, stays_open)
+            finally:
+                await _left(turn)
+
+
+async def _left(turn: Turn | None) -> None:
+    if turn is not None:
+        with suppress(DeskError):  # then it ends by itself
+            await turn.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a desk keeps beside its cases, and the resources of its process, without the models and the transport."""
+
+    signer: Signer
+    threads: Threads
+    sent_replies: SentReplies
+    resources: dict[str, Any]
+
+
+@asynccontextmanager
+async def _kept(config: DeskConfig, needs: Needs, chance: Random) -> AsyncIterator[_Kept]:
+    """Open what a desk keeps beside its cases, for the time of a block."""
+    with ExitStack() as stack:
+        tables = stack.enter_context(tables_for(config))
+        sent_replies = stack.enter_context(closing(await _recognised(config, tables, chance)))
+        if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():
+            claim(config.mailbox, sent_replies.identity, config.home)
+        if tables is not None and config.smtp is None and config.resend is None:
+            _refuse_another_outbox(config, tables, chance)
+        signer = Signer(signing_secret_of(config, tables, chance))
+        threads, guesses = (
+            stack.enter_context(closing(threads_of(config, tables))),
+            stack.enter_context(closing(Guesses(tables or config.guesses_file))),
+        )
+        if needs == "everything":
+            guesses.check()
+        talk, limits = config.conversations, config.limits
+        resources = {
+            "chance": chance,
+            "orders": SqliteOrders(config.shop_file),
+            "guesses": guesses,
+            "policies": PolicyFile(config.policy_file),
+            "letterhead": Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects),
+            "signer": signer,
+            "bounds": Bounds(limits.machine_case_hour, limits.machine_address_day, "" if tables is None else tables.schema),
+            "threads": threads,
+            "sent_replies": sent_replies,
+            "authserv": config.exchanger,
+        }
+        yield _Kept(signer, threads, sent_replies, resources)
+
+
+def _refuse_another_outbox(config: DeskConfig, tables: "SharedTables", chance: Random) -> None:
+    """Raise AnotherDesk for an outbox that the other desks on the database do not have."""
+    mark = outbox_mark(config.outbox, chance)
+    if tables.fact("outbox", mark) != mark:
+        raise AnotherDesk(
+            f"{config.outbox} is not the outbox of the other desks on {tables.shown}, and a reply that is sent again would be in both; "
+            "give all of them one `home` on a shared disk, or send by [smtp] or [resend]. If that outbox was lost, use "
+            "`pointsman-desk run --after-restore`."
+        )

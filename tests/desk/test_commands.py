@@ -176,7 +176,7 @@ def test_the_audit_log_has_the_same_lines_from_a_command_alone_and_through_the_r
             reception = at_desk.Reception(desk)
             if command is not None:
                 async with running.served(desk, reception, "127.0.0.1", 0):
-                    at = find_running(config.database)
+                    at = find_running(config.cases_file)
                     assert at is not None
                     async with AsyncClient(at.url, token=at.token) as client:
                         await client.call(Call("POST", f"/desk/commands/{command.name}", session.DONE, command))
@@ -191,7 +191,7 @@ def test_the_audit_log_has_the_same_lines_from_a_command_alone_and_through_the_r
     asyncio.run(opened(Reopen(case=1, by="bert", why="a slip")))
     carry_out(config, Cancel(case=2, by=me, why="a test"))
 
-    with closing(Accounts(accounts_file(config.database), Random(7))) as accounts:
+    with closing(Accounts(accounts_file(config.cases_file), Random(7))) as accounts:
         entries, broken = accounts.entries(), accounts.first_broken()
 
     assert [sentence(entry) for entry in entries] == [

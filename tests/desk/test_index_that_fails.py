@@ -12,7 +12,7 @@ import pytest
 from pointsman import AtMostOnce, Status
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
-from pointsman_desk import wiring
+from pointsman_desk import places
 from pointsman_desk.case import Receipt
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import IndexUnavailable
@@ -71,7 +71,7 @@ class Connection:
 
 @pytest.fixture(name="index")
 def _index(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
-    monkeypatch.setattr(wiring, "Threads", Failing)
+    monkeypatch.setattr(places, "Threads", Failing)
     Failing.calls, Failing.fails_at, Failing.for_good = 0, 0, False
     return Failing
 

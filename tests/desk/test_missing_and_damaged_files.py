@@ -172,7 +172,7 @@ def test_a_damaged_count_of_guesses_stops_the_mailbox_and_no_decision(tmp_path: 
 def test_a_reason_that_says_nothing_is_refused(tmp_path: Path, worked: DeskConfig, words: tuple[str, ...], why: str) -> None:
     code, told = command(tmp_path, *words, "--why", why)
 
-    assert worked.database.exists()
+    assert worked.cases_file.exists()
     assert code == 2
     assert "it is empty; give a text for the people who read" in told
 
@@ -186,7 +186,7 @@ def test_a_name_that_says_nothing_is_refused(tmp_path: Path, worked: DeskConfig)
     "words", [("show", "7"), ("cancel", "7", "--why", "x"), ("approve", "7", "--yes"), ("explain", "7"), ("close", "7")]
 )
 def test_a_case_that_is_not_there_names_the_desks_own_command(tmp_path: Path, worked: DeskConfig, words: tuple[str, ...]) -> None:
-    assert worked.database.exists()
+    assert worked.cases_file.exists()
     assert command(tmp_path, *words) == (1, "pointsman-desk: there is no case 7; list the cases with `pointsman-desk cases`.")
 
 
@@ -261,11 +261,11 @@ def test_the_doctor_tells_of_a_disk_that_is_almost_full_and_of_another_desk(
 
 
 def test_cases_that_were_emptied_or_are_a_folder_name_the_way_on(tmp_path: Path, worked: DeskConfig) -> None:
-    destroy(worked.database)
-    worked.database.write_bytes(b"")
+    destroy(worked.cases_file)
+    worked.cases_file.write_bytes(b"")
     emptied = [command(tmp_path, *words) for words in (("show", "1"), ("run",))]
-    worked.database.unlink()
-    worked.database.mkdir()
+    worked.cases_file.unlink()
+    worked.cases_file.mkdir()
     folder = [command(tmp_path, *words) for words in (("show", "1"), ("run",))]
 
     assert [code for code, _ in (*emptied, *folder)] == [1] * 4

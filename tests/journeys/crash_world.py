@@ -116,7 +116,7 @@ def live(home: Path, policy: str, points: CrashAt, now: float, *, with_intents: 
         settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(7), "failpoints": points}
         if not with_intents:
             wiring._compare = _never_mind  # or the desk would know by what left that its cases forget
-            settings["store"] = WithoutIntents(await open_sqlite(config.database, now=now, failpoints=points))
+            settings["store"] = WithoutIntents(await open_sqlite(config.cases_file, now=now, failpoints=points))
         async with open_desk(config, transport=provider, safety=POLICIES[policy], **settings) as desk:
             await at_desk.work_off(desk, lambda name: None, asyncio.Event())
             await finish(desk, provider)

@@ -53,7 +53,7 @@ def sent(config: DeskConfig) -> list[bytes]:
 def command(config: DeskConfig, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     file = config.home.parent / "desk.toml"
     file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\nauthserv = "{config.authserv}"\n', encoding="utf-8")
-    place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.database)]
+    place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.cases_file)]
     return interpreter.run("-m", f"{tool}.cli.main", *arguments, *place)
 
 

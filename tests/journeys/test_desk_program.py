@@ -144,7 +144,7 @@ def a_locked_index(config: DeskConfig) -> Iterator[str]:
 @contextmanager
 def at_a_standstill(config: DeskConfig) -> Iterator[None]:
     """While the desk stands still, files can be put in the place of others."""
-    while not (told := config.database.with_name("cases.db.lock").read_text()):
+    while not (told := config.cases_file.with_name("cases.db.lock").read_text()):
         pass  # the desk is about to write it
     os.kill(int(told), signal.SIGSTOP)
     try:
@@ -217,7 +217,7 @@ def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig,
 def test_a_desk_waits_for_the_cases_that_another_program_has_open(config: DeskConfig) -> None:
     deliver(config, 1)
     command(config, "run")
-    with config.database.with_name("cases.db.lock").open("a+") as lock:
+    with config.cases_file.with_name("cases.db.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with watching(config) as process:
             next_told(process, "waiting for the cases")
@@ -426,7 +426,7 @@ def test_output_that_cannot_be_written_is_one_sentence(config: DeskConfig, words
 def test_lost_cases_are_one_sentence_and_a_person_says_how_it_goes_on(config: DeskConfig) -> None:
     deliver(config, 1, "06-hours-en.eml")
     first = command(config, "run")
-    config.database.unlink()
+    config.cases_file.unlink()
 
     refused = [command(config, *words) for words in (("run",), ("serve", "--port", "0"), ("redrive", "--all", "--why", "a test"))]
     restored, again = command(config, "run", "--after-restore", "--json"), command(config, "run", "--json")
@@ -455,7 +455,7 @@ def test_what_a_person_says_of_a_decision_moves_no_terminal(config: DeskConfig) 
     done = command(config, "cancel", "1", "--why", f"because {obeyed}", "--by", f"anna{obeyed}")
     shown = [command(config, *words).stdout for words in (("show", "1"), ("show", "1", "--json"), ("cases",), ("cases", "--json"))]
     library = [
-        interpreter.run("-m", "pointsman.cli.main", *words, "--db", config.database, check=True)
+        interpreter.run("-m", "pointsman.cli.main", *words, "--db", config.cases_file, check=True)
         for words in (("show", "1"), ("events",), ("events", "--json"))
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from pointsman import Engine, NotSent, Status
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
-from pointsman_desk import wiring
+from pointsman_desk import places, wiring
 from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import AnotherDesk, CasesLost
@@ -64,13 +64,13 @@ def sent(config: DeskConfig) -> int:
 
 def back_up(config: DeskConfig) -> Path:
     kept = config.home.with_name("backup.db")
-    shutil.copyfile(config.database, kept)
+    shutil.copyfile(config.cases_file, kept)
     return kept
 
 
 def put_back(config: DeskConfig, kept: Path) -> None:
     lose(config)
-    shutil.copyfile(kept, config.database)
+    shutil.copyfile(kept, config.cases_file)
 
 
 def lose(config: DeskConfig, *names: str) -> None:
@@ -108,7 +108,7 @@ def test_every_command_refuses_cases_that_are_not_the_desks(config: DeskConfig) 
 
     with pytest.raises(CasesLost):
         asyncio.run(decide())
-    assert not config.database.exists()
+    assert not config.cases_file.exists()
 
 
 class Later(MaildirOutbox):
@@ -139,7 +139,7 @@ def test_an_older_database_is_known_for_one_and_what_left_since_is_not_sent_agai
     async def approve(desk: Desk) -> None:
         await at_desk.approve(desk, 1, by="anna", seen=None)
         if how == "log cut off":  # what has not come from the write-ahead log into the file is gone
-            assert config.database.with_name("cases.db-wal").stat().st_size > 0
+            assert config.cases_file.with_name("cases.db-wal").stat().st_size > 0
             back_up(config)
 
     run(config, approve)
@@ -236,7 +236,7 @@ def test_another_database_is_not_taken_for_the_desks_own(config: DeskConfig, tmp
     run(config)
     other = config.model_copy(update={"home": tmp_path / "other", "mailbox": None})
     run(other)
-    put_back(config, other.database)
+    put_back(config, other.cases_file)
 
     with pytest.raises(CasesLost, match="it is another database"):
         run(config)
@@ -274,8 +274,8 @@ def dies(work: Callable[[], object], place: Any, name: str) -> int:
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (wiring, "secret_of"),  # what says what left is there, and nothing else
-        (wiring, "Threads"),
+        (places, "secret_of"),  # what says what left is there, and nothing else
+        (places, "Threads"),
         (wiring, "transport_of"),
         (Engine, "open"),
         (SentReplies, "record_cases"),
@@ -293,7 +293,7 @@ def test_a_crash_at_any_line_is_no_loss_of_cases(config: DeskConfig, place: Any,
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(wiring, "prepare"), (wiring, "SentReplies"), (wiring, "copies"), (SentReplies, "forget_cases")]
+    ("place", "name"), [(wiring, "prepare"), (places, "SentReplies"), (wiring, "copies"), (SentReplies, "forget_cases")]
 )
 def test_a_crash_in_a_restore_leaves_the_desk_refusing(
     config: DeskConfig, place: Any, name: str

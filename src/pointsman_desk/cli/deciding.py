@@ -146,7 +146,7 @@ def redrive(
 
 
 async def _listed(settings: DeskConfig, cases: Sequence[int]) -> list[dict[str, Any]]:
-    with reader_of(settings) as reader:
+    async with reader_of(settings) as reader:
         return await listed(reader, [row for case in cases if (row := await reader.case(case)) is not None], settings)
 
 
@@ -233,7 +233,8 @@ def decide(settings: DeskConfig, command: Command, *, as_json: bool) -> None:
         print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
     else:
         print_decision(history, settings, SystemClock().now())
-    if row.status is Status.READY and (row.attempts or find_running(settings.database) is None):  # else it only waits for its turn
+    runs = settings.database is not None or find_running(settings.cases_file) is not None
+    if row.status is Status.READY and (row.attempts or not runs):  # else it only waits for its turn
         exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}; your decision is saved.")
     if row.status is Status.PARKED:
         exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}.")

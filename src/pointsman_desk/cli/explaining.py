@@ -17,7 +17,7 @@ def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> N
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> Explanation:
-        with reader_of(settings) as reader:
+        async with reader_of(settings) as reader:
             return await explain_case(reader, [process_of(settings)], case)
 
     explanation = or_exit(lambda: asyncio.run(look()))

@@ -28,7 +28,7 @@ def keep_open(settings: DeskConfig, life: Life, arrivals: Arrivals) -> None:
     """Keep the desk open and call `life`, until Ctrl-C, SIGTERM or SIGHUP. What keeps it from working is reported once, and its end too."""
 
     async def body(stop: Stop) -> None:
-        if (address := find_running(settings.database)) is not None:
+        if (address := find_running(settings.cases_file)) is not None:
             raise DeskError(f"the desk is running already at {address.url}/ (process {address.pid}); stop it first.")
         async with arrivals.of(mailboxes_of(settings, arrivals.report), follow=True), serving(settings, arrivals.hand_over):
             try:

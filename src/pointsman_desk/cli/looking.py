@@ -34,7 +34,7 @@ def cases(
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> list[dict[str, Any]]:
-        with reader_of(settings) as reader:
+        async with reader_of(settings) as reader:
             rows = await reader.cases(status=status, limit=CASES_MAX)
             return [case for case in await listed(reader, rows, settings) if search is None or is_found(case, search)]
 
@@ -63,6 +63,6 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
 
 async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:
     """Read a case and the rows that belong to it outside its state. Raises UnknownCase, StoreError."""
-    with reader_of(settings) as reader:
+    async with reader_of(settings) as reader:
         history = await history_of(reader, case)
         return history, await beside(settings, reader, history.case)

@@ -76,11 +76,11 @@ def record(desk: "Desk", about: dict[str, Any], status: int = 200, *, by: str | 
     me = login()
     named = {} if by in {None, me} else {"by": by}
     action = about.pop("operation")
-    server.record(desk.config.database, me, action, {"status": status, **about, **named}, desk.clock.now())
+    server.record(desk.config.cases, me, action, {"status": status, **about, **named}, desk.clock.now())
 
 
 async def _last_event(settings: DeskConfig, command: OnCase) -> str:
-    with reader_of(settings) as reader:
+    async with reader_of(settings) as reader:
         return await last_event(reader, command.case)
 
 
@@ -93,6 +93,8 @@ def through_or_alone(
     arrivals: "Arrivals | None" = None,
 ) -> T:
     """Do something `through` the running desk, or `alone` with the desk opened here; see `pointsman.client.reach`.
+
+    On a database that desks share, it is always done `alone`.
 
     Ctrl-C, SIGTERM and SIGHUP stop a wait at once, and what is done here at a safe point. `needs` is passed to `wiring.check`; `arrivals` receives
     the mails from mail servers.
@@ -110,8 +112,14 @@ def through_or_alone(
                 async with nullcontext() if arrivals is None else arrivals.of(mailboxes_of(settings, arrivals.report), follow=False):
                     yield desk
 
+        async def here() -> T:
+            async with opening() as desk:
+                return await alone(desk, False, stop)
+
+        if settings.database is not None:  # other desks may run anywhere, and see in the database what is done here
+            return await unless_stopped(here(), opened, stop)
         work = reach(
-            settings.database,
+            settings.cases_file,
             through,
             opening,
             lambda desk, again: alone(desk, again, stop),

@@ -43,14 +43,14 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> list[int]:
-        with reader_of(settings) as reader:
+        async with reader_of(settings) as reader:
             rows = await probably_automatic(reader)
             if not as_json:
                 print_cases([await case_json(reader, row) for row in rows], now=SystemClock().now(), closing=True)
             return [row.id for row in rows]
 
     async def closed_ones(cases: Sequence[int]) -> list[dict[str, Any]]:
-        with reader_of(settings) as reader:
+        async with reader_of(settings) as reader:
             return [await case_json(reader, row) for case in cases if (row := await reader.case(case)) is not None]
 
     listed = or_exit(lambda: asyncio.run(look()))

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +27,13 @@ from pointsman_desk.desk import Run
 from pointsman_desk.folder import reader_of
 from pointsman_desk.handing_over import HANDED_OVER, Mail, Taken, taken_in
 from pointsman_desk.health import findings
+from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
+from pointsman_desk.places import bookmark_of, tables_for
 from pointsman_desk.standing import CASES_MAX
 from pointsman_desk.wiring import Desk, after_restore, models_named, source_of
 
@@ -50,7 +52,7 @@ def run(
 ) -> None:
     """Take in the mails of the mailbox, answer what needs no approval, and draft the rest."""
     settings = or_exit(lambda: load_config(config))
-    if restored and find_running(settings.database) is not None:
+    if restored and find_running(settings.cases_file) is not None:
         exit_with("the desk is running; stop it before you continue after a loss.")
     if restored:
         or_exit(lambda: after_restore(settings))
@@ -101,24 +103,29 @@ async def _settle(desk: Desk) -> None:
 
 
 class _WorksOff:
-    """Takes mails in and serves other commands meanwhile, with the desk opened here."""
+    """Takes mails in with the desk opened here, and serves other commands meanwhile, which on a database serve themselves."""
 
     def __init__(self, settings: DeskConfig) -> None:
-        if find_running(settings.database) is None:
+        if settings.database is None and find_running(settings.cases_file) is None:
             from pointsman_desk import running  # noqa: F401, PLC0415 - it imports much, and does so before the cases are opened
 
     async def work(self, desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals) -> Run:
         """Take in `mails`, or those of the mailbox, and those of the mail servers."""
-        from pointsman_desk.running import served  # noqa: PLC0415
-
         reception = at_desk.Reception(desk)
-        async with served(desk, reception, HOST, 0):
+        async with self._serving(desk, reception):
             with errors.status("Checking the mailbox") as status:
                 done = await at_desk.work_off(
                     desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals, reception=reception
                 )
         record(desk, taken_in(done))
         return done
+
+    def _serving(self, desk: Desk, reception: at_desk.Reception) -> AbstractAsyncContextManager[object]:
+        if desk.config.database is not None:
+            return nullcontext()
+        from pointsman_desk.running import served  # noqa: PLC0415
+
+        return served(desk, reception, HOST, 0)
 
 
 async def _handed_over(client: AsyncClient, settings: DeskConfig, mails: Iterable[Found]) -> Run:
@@ -143,7 +150,12 @@ async def _handed_over(client: AsyncClient, settings: DeskConfig, mails: Iterabl
 def mailboxes(config: Config = None, as_json: Json = False) -> None:
     """Show the mailboxes on mail servers: when each was checked last, how many mails remain, and what is wrong."""
     settings = or_exit(lambda: load_config(config))
-    known = [(account, Bookmark.read(settings.bookmark_of(account), account.place)) for account in settings.mailboxes]
+
+    def look() -> list[tuple[Account, Bookmark]]:
+        with tables_for(settings, create=False) as tables:
+            return [(account, bookmark_of(settings, tables, account)) for account in settings.mailboxes]
+
+    known = or_exit(look)
     now = SystemClock().now()
     if as_json:
         print(json.dumps([mailbox_json(account, bookmark, now) for account, bookmark in known], ensure_ascii=False, indent=1))
@@ -201,7 +213,7 @@ def _tell(settings: DeskConfig, done: Run, *, as_json: bool) -> None:
     """Print what a run did and what waits; exit with its problems."""
 
     async def look() -> tuple[list[CaseRow], list[dict[str, Any]]]:
-        with reader_of(settings) as reader:
+        async with reader_of(settings) as reader:
             rows = await reader.cases(limit=CASES_MAX)
             numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
             return rows, [] if as_json else await listed(reader, [row for row in rows if row.id in numbers], settings)

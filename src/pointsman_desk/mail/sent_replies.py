@@ -14,11 +14,14 @@ from importlib import resources
 from pathlib import Path
 from random import Random
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pointsman import Reader
 from pointsman_desk.errors import CasesLost, FileUnusable, IndexUnavailable
-from pointsman_desk.statements import statements, transaction
+from pointsman_desk.statements import Connection, statements, transaction
+
+if TYPE_CHECKING:  # it needs psycopg
+    from pointsman_desk.shared import SharedTables
 
 
 class SentReply(NamedTuple):
@@ -31,17 +34,27 @@ class SentReply(NamedTuple):
 
 
 class SentReplies:
-    """The record of sent replies; a missing file is created. Raises FileUnusable if it is damaged. Every method raises IndexUnavailable."""
+    """The record of sent replies, in a file, which is created if missing, or in the tables that desks share.
 
-    def __init__(self, file: Path, chance: Random) -> None:
+    Raises FileUnusable if the file is damaged. Every method raises IndexUnavailable.
+    """
+
+    def __init__(self, place: "Path | SharedTables", chance: Random) -> None:
+        self.shared = None if isinstance(place, Path) else place
+        if isinstance(place, Path):
+            self._open(place, chance)
+            return
+        with self._using() as connection:
+            self._identify(connection, chance)
+
+    def _open(self, file: Path, chance: Random) -> None:
         self.file = file
         self._lock = Lock()
         tables = (resources.files(__package__) / "sql" / "sent_replies_tables.sql").read_text(encoding="utf-8")
         try:
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {tables}")
-            self._connection.execute(_sql("identify"), (chance.randbytes(16).hex(),))
-            self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
+            self._identify(self._connection, chance)
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
                 f"{file} cannot be opened ({error}); make it writable, free disk space, or close the other program that has it open."
@@ -51,9 +64,14 @@ class SentReplies:
                 f"{file} cannot be opened ({error}); restore it, or delete it and use `pointsman-desk run --after-restore`."
             ) from None
 
+    def _identify(self, connection: Connection, chance: Random) -> None:
+        connection.execute(_sql("identify"), (chance.randbytes(16).hex(),))
+        self.identity, self._cases, self._life = connection.execute(_sql("desk")).fetchone()
+
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        if self.shared is None:
+            self._connection.close()
 
     @property
     def cases(self) -> str | None:
@@ -82,6 +100,8 @@ class SentReplies:
 
     def record_case(self, case: int, conversation: str) -> None:
         """Record that a mail has its case. A power failure may lose the record; the next mail's record makes up for it."""
+        if self.shared is not None:  # a database is restored as a whole, so the record would say nothing about its cases
+            return
         with self._using() as connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -131,8 +151,12 @@ class SentReplies:
             connection.executemany(_sql("add"), rows)
 
     @contextmanager
-    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+    def _using(self, *, begins: bool = False) -> Iterator[Connection]:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
+        if self.shared is not None:
+            with self.shared.using(begins=begins) as connection:
+                yield connection
+            return
         with self._lock:
             try:
                 with transaction(self._connection) if begins else nullcontext():
@@ -161,7 +185,7 @@ async def _erased(reader: Reader, case: int, conversation: str) -> bool:
     return row is not None and row.correlation is None and bool(conversation)
 
 
-def cases_lost(what: str, cases: Path) -> CasesLost:
+def cases_lost(what: str, cases: object) -> CasesLost:
     """Return the error for cases that are not this desk's."""
     return CasesLost(
         f"{cases} cannot be used: {what}. The desk sends nothing, so that it answers no customer twice. "

@@ -9,14 +9,16 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
-from pointsman_desk.statements import transaction
+from pointsman_desk.statements import Connection, statements, transaction
+
+if TYPE_CHECKING:  # it needs psycopg
+    from pointsman_desk.shared import SharedTables
 
 ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any configured limit
 
@@ -34,14 +36,23 @@ class Place(NamedTuple):
 
 
 class Threads:
-    """The index in `file`, which is created if missing. Raises FileUnusable if it is damaged; every method raises IndexUnavailable."""
+    """The index, in a file, which is created if missing, or in the tables that desks share.
 
-    def __init__(self, file: Path) -> None:
+    Raises FileUnusable if the file is damaged; every method raises IndexUnavailable.
+    """
+
+    def __init__(self, place: "Path | SharedTables") -> None:
+        self.shared = None if isinstance(place, Path) else place
+        if isinstance(place, Path):
+            self._open(place)
+
+    def _open(self, file: Path) -> None:
         self._lock = Lock()
         self._file = file
+        tables = (resources.files(__package__) / "sql" / "threads_tables.sql").read_text(encoding="utf-8")
         try:
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {tables}")
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
                 f"the desk's index of mails {file} cannot be opened ({error}); make it writable, free disk space, or close the other program that has it open."
@@ -51,7 +62,8 @@ class Threads:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        if self.shared is None:
+            self._connection.close()
 
     def find(self, kind: Kind, name: str) -> Place | None:
         """Return the case of an identifier, or None."""
@@ -86,7 +98,7 @@ class Threads:
             # Of every sender; otherwise rows of senders who never write again would stay for ever.
             connection.execute(_sql("forget_arrivals"), (since,))
             connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
-            connection.execute(_sql("forget_oldest_arrivals"), (who, ARRIVALS_MAX))
+            connection.execute(_sql("forget_oldest_arrivals"), (who, who, ARRIVALS_MAX))
             return [at for (at,) in connection.execute(_sql("arrivals"), (who,))]
 
     def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:
@@ -95,8 +107,12 @@ class Threads:
         return row
 
     @contextmanager
-    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+    def _using(self, *, begins: bool = False) -> Iterator[Connection]:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
+        if self.shared is not None:
+            with self.shared.using(begins=begins) as connection:
+                yield connection
+            return
         with self._lock:
             try:
                 with transaction(self._connection) if begins else nullcontext():
@@ -118,9 +134,8 @@ def provider_name(message_id: str) -> str:
     return message_id.strip("<>").partition("@")[0]
 
 
-@cache
 def _sql(name: str) -> str:
-    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return statements(__package__, "threads.sql")[name]
 
 
 def _hash(kind: str, name: str) -> bytes:

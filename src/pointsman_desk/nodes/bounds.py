@@ -13,26 +13,35 @@ HOUR_SECONDS, DAY_SECONDS = 3_600.0, 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits of automatic replies: per hour for a case, and per day to an address."""
+    """The limits of automatic replies: per hour for a case, and per day to an address. `schema` has the table, if desks share it."""
 
     case_hour: int = 1
     address_day: int = 3
+    schema: str = ""
+
+    def sql(self, name: str) -> str:
+        """Return a statement about the replies."""
+        text = _sql(name)
+        return text.replace("desk_machine_sent", f"{self.schema}.machine_sent") if self.schema else text
 
 
 def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -> Allowance:
     """Return whether the newest mail may get an automatic reply, and count the reply in the same commit."""
     newest = mails[-1]
     address, this = _hash(newest.sender), (ctx.case, _hash(newest.key))
-    db.execute(_sql("table"))
-    db.execute(_sql("index"))
-    db.execute(_sql("forget"), (ctx.now - DAY_SECONDS,))  # for every address, so that no row stays for ever
-    others = [(case, at) for case, mail, at in db.execute(_sql("to"), (address,)) if (case, mail) != this]
+    if bounds.schema:
+        db.execute(bounds.sql("lock"), (address,))
+    else:
+        db.execute(bounds.sql("table"))
+        db.execute(bounds.sql("index"))
+    db.execute(bounds.sql("forget"), (ctx.now - DAY_SECONDS,))  # for every address, so that no row stays for ever
+    others = [(case, at) for case, mail, at in db.execute(bounds.sql("to"), (address,)) if (case, mail) != this]
     here = sum(case == ctx.case and ctx.now - at < HOUR_SECONDS for case, at in others)
     if here >= bounds.case_hour:
         return Allowance(granted=False, why=f"automatic replies in this case within an hour: {here}")
     if len(others) >= bounds.address_day:
         return Allowance(granted=False, why=f"automatic replies to this address within a day: {len(others)}")
-    db.execute(_sql("add"), (address, *this, ctx.now))
+    db.execute(bounds.sql("add"), (address, *this, ctx.now))
     return Allowance(granted=True)
 
 

@@ -1,8 +1,9 @@
 """Find the conversation of a mail: try the signs from surest to weakest, then check that the sender may join it."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from pointsman import Engine, Status, format_count
 from pointsman_desk.case import OURS, Case, Link, Risk
@@ -17,6 +18,8 @@ ENDED = frozenset({Status.DONE, Status.CANCELLED})
 REPLIES_MAX = 3  # of a case, newest first: each quotes the one before
 HISTORY_CHARACTERS_MAX = 20_000  # of each text; a reply quotes no more of a mail
 _RISKS = tuple(Risk)  # lowest first
+
+T = TypeVar("T")
 
 
 class Belonging(NamedTuple):
@@ -39,7 +42,8 @@ class Belonging(NamedTuple):
 class Conversations:
     """Finds cases by the identifiers in mails.
 
-    It reads and writes its files in the event loop: they are not flushed, so this takes less time than handing it to a thread.
+    It reads and writes files in the event loop: they are not flushed, so this takes less time than handing it to a thread. Tables that desks
+    share are used in a thread.
     `own` is the desk's address; senders from a domain in `organisations` belong to the same customer. `flood` gives the number of mails
     of one sender within a number of seconds (at most an hour) that is more than a person writes. `forms` are the web forms that send
     mails for customers.
@@ -68,8 +72,9 @@ class Conversations:
 
     async def belonging(self, identity: Identity) -> Belonging:
         """Return the conversation for the first sign that holds, whether or not the sender may join it."""
-        own = self.begun_by(identity)
-        for link, case, holds in self._signs(identity):
+        own, signs = self.begun_by(identity), self._signs(identity)
+        while (sign := await self.use(lambda: next(signs, None))) is not None:
+            link, case, holds = sign
             row = await self.engine.reader.case(case)
             if row is None or row.correlation is None or not holds(row.correlation):
                 continue
@@ -85,11 +90,19 @@ class Conversations:
         """Return the conversation that a mail starts."""
         return hashlib.sha256(identity.key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
+    async def use(self, call: Callable[[], T]) -> T:
+        """Call something that uses the files, or in a thread, if it uses tables that desks share."""
+        return call() if self.threads.shared is None else await asyncio.to_thread(call)
+
     async def known(self, key: str) -> Place | None:
         """Return the place of the mail with this identity, if the index has it; if not, the engine may still know it."""
-        place = self.threads.find("key", key)
+        place = await self.use(lambda: self.threads.find("key", key))
         row = await self.engine.reader.case(place.case) if place is not None else None
         return place if place is not None and row is not None and row.correlation == place.conversation else None
+
+    def noticed(self, identity: Identity, now: float) -> tuple[bool, str | None, Literal["", "taken", "answered"]]:
+        """Return what is peculiar about an unknown mail: whether its Message-ID was used before, its `flood`, and what was `before`."""
+        return self.threads.reused(identity.email_id, identity.key), self.flood(identity, now), self.before(identity)
 
     def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
         """Return whether an unknown mail had been answered or taken in before the cases were lost or restored."""

@@ -16,11 +16,11 @@ async def fetch_order(
     if not all(one.authentication.aligned for one in (mail, *earlier)):
         return NoOrder(asked=grounds.order_number, reason="the sender is not verified")
     number = grounds.order_number
-    if number is not None and not guesses.may_name(customer_id, number, ctx.now):
+    if number is not None and not await guesses.use(lambda: guesses.may_name(customer_id, number, ctx.now)):
         return NoOrder(asked=number, reason="the sender has given too many order numbers of other customers")
     found = await orders.find(number=number, sender=customer_id)
     if number is not None and not isinstance(found, NoOrder):
-        guesses.right(customer_id, number)
+        await guesses.use(lambda: guesses.right(customer_id, number))
     return found
 
 

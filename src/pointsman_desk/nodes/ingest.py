@@ -83,9 +83,7 @@ async def look_up(
         belonging = belonging._replace(conversation=conversations.begun_by(identity))
     elif belonging.machines_only:
         belonging = Belonging(conversations.begun_by(identity), case=belonging.case)
-    reused = conversations.threads.reused(identity.email_id, identity.key)
-    flood = conversations.flood(identity, now)
-    before = conversations.before(identity)
+    reused, flood, before = await conversations.use(lambda: conversations.noticed(identity, now))
     incoming = _incoming(identity, Blob.of(raw), belonging, ("message-id-reused",) if reused else (), flood, now)
     incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
 
@@ -107,7 +105,8 @@ async def _indexed(engine: Engine, conversations: Conversations, identity: Ident
     if taken.how == "duplicate":
         conversation = (await engine.case(taken.case)).correlation  # the index has lost it; None if it was erased
     if conversation is not None:
-        conversations.add(identity, Place(taken.case, conversation), belonging.case)
+        place = Place(taken.case, conversation)
+        await conversations.use(lambda: conversations.add(identity, place, belonging.case))
     return taken
 
 

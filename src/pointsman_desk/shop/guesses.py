@@ -1,14 +1,21 @@
 """Limit how many wrong order numbers a sender may give before the shop is no longer asked."""
 
+import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
 
 from pointsman_desk.errors import IndexUnavailable
-from pointsman_desk.statements import statements, transaction
+from pointsman_desk.statements import Connection, statements, transaction
+
+if TYPE_CHECKING:  # it needs psycopg
+    from pointsman_desk.shared import SharedTables
+
+T = TypeVar("T")
 
 GUESSES_MAX = 5  # a person can better help somebody who mistypes a number five times
 WINDOW_SECONDS = 24 * 3600.0
@@ -16,14 +23,15 @@ ROWS_MAX = 50_000  # five of each of 10,000 senders
 
 
 class Guesses:
-    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, each number counted once, in a SQLite file.
+    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, each number counted once, in a SQLite file or in the tables that desks share.
 
-    The file contains only hashes, of the newest `rows_max` guesses. It is opened, and created if missing, at its first use, so that a
+    They contain only hashes, of the newest `rows_max` guesses. A file is opened, and created if missing, at its first use, so that a
     damaged file stops only the look-up of orders. ":memory:" is for tests. Every method but `close` may raise IndexUnavailable.
     """
 
-    def __init__(self, file: Path | str = ":memory:", *, rows_max: int = ROWS_MAX) -> None:
-        self._file = file
+    def __init__(self, place: "Path | str | SharedTables" = ":memory:", *, rows_max: int = ROWS_MAX) -> None:
+        self.shared = None if isinstance(place, Path | str) else place
+        self._file = place if isinstance(place, Path | str) else ""
         self._rows_max = rows_max
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
@@ -35,9 +43,15 @@ class Guesses:
 
     def check(self) -> None:
         """Read the whole (small) file. Raises IndexUnavailable if it is damaged."""
+        if self.shared is not None:
+            return
         with self._using() as connection:
             if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(found)
+
+    async def use(self, call: Callable[[], T]) -> T:
+        """Call a method: here, because a file is not flushed, or in a thread, if it uses tables that desks share."""
+        return call() if self.shared is None else await asyncio.to_thread(call)
 
     def may_name(self, sender: str, number: str, now: float) -> bool:
         """Return whether the shop may be asked for `number`, and count it as a guess until `right` is called; `now` is in Unix seconds."""
@@ -56,8 +70,12 @@ class Guesses:
             connection.execute(_sql("remove"), (_hash(sender), _hash(number)))
 
     @contextmanager
-    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+    def _using(self, *, begins: bool = False) -> Iterator[Connection]:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
+        if self.shared is not None:
+            with self.shared.using(begins=begins) as connection:
+                yield connection
+            return
         with self._lock:
             try:
                 self._connection = self._connection or self._opened()

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from pointsman import CaseQuery, CaseRow, EventRow, Order, Reader
 from pointsman.web import Piece, word_difference
-from pointsman_desk.mail.sources.bookmark import Bookmark
+from pointsman_desk.places import bookmark_of, tables_for
 from pointsman_desk.steps import APPROVE, COUNTERSIGN
 from pointsman_desk.web.mail_page import body_in
 from pointsman_desk.wiring import Desk
@@ -113,8 +113,9 @@ def answers_of(known: Iterable[Told]) -> list[Answer]:
 def boxes_of(desk: Desk) -> list[Box]:
     """Return how the mailboxes on servers are, from their bookmarks."""
     boxes = []
-    for account in desk.config.mailboxes:
-        mark = Bookmark.read(desk.config.bookmark_of(account), account.place)
+    with tables_for(desk.config, create=False) as tables:
+        marks = [(account, bookmark_of(desk.config, tables, account)) for account in desk.config.mailboxes]
+    for account, mark in marks:
         health = mark.health(desk.clock.now(), account.poll_seconds)
         boxes.append(Box(account.name, health, mark.looked_at, mark.fetched_at, mark.behind, mark.error or ""))
     return boxes

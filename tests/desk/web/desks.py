@@ -75,7 +75,7 @@ async def client_of(desk: Desk, access: Access | None = None) -> AsyncIterator[h
 async def browser_on(desk: Desk, chromium: Chromium, access: Access | None = None) -> AsyncIterator[Browsing]:
     """Serve a desk's pages, and look at them."""
     app = create_app(desk.engine, access or LocalAccess("ada", TOKEN), desk_pages(desk))
-    async with listening(app, desk.config.database, TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as visited:
+    async with listening(app, desk.config.cases_file, TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as visited:
         yield visited
 
 

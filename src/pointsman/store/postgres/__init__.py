@@ -12,6 +12,7 @@ from pointsman.errors import StoreError
 
 if TYPE_CHECKING:
     from pointsman.store.base import Failpoints, Reader
+    from pointsman.store.postgres.connections import Place
     from pointsman.store.postgres.store import PostgresStore
 
 
@@ -72,6 +73,17 @@ async def migrate_url(url: str, *, dry_run: bool = False) -> list[int]:
         return missing
     finally:
         await connections.close()
+
+
+def postgres_place(url: str) -> "Place":
+    """Return how libpq connects to the database of a URL, the URL as it may be shown, and the schema of the tables.
+
+    For programs that keep tables of their own beside the cases. Raises StoreError, also if psycopg is not installed.
+    """
+    _need_psycopg()
+    from pointsman.store.postgres.connections import place_of  # noqa: PLC0415 - only for databases on PostgreSQL
+
+    return place_of(url)
 
 
 def _need_psycopg() -> None:

@@ -118,6 +118,7 @@ class Arrivals:
             except Busy as busy:
                 self.report(str(busy))
         await mailbox.close()
+        await mailbox.leave()
 
 
 def _closed() -> Busy:

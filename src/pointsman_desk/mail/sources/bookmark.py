@@ -42,8 +42,16 @@ class Bookmark(BaseModel):
     def read(cls, file: Path, place: str) -> Self:
         """Return the bookmark in `file`; an empty one if it is missing, unreadable or of another place."""
         try:
-            found = cls.model_validate_json(file.read_bytes())
-        except (OSError, ValidationError):
+            return cls.of(file.read_bytes(), place)
+        except OSError:
+            return cls(place=place)
+
+    @classmethod
+    def of(cls, text: bytes | str | None, place: str) -> Self:
+        """Return the bookmark in this JSON; an empty one if it is none, or of another place."""
+        try:
+            found = cls.model_validate_json(text or b"")
+        except ValidationError:
             return cls(place=place)
         return found if found.place == place else cls(place=place)
 

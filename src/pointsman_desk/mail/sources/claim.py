@@ -1,8 +1,10 @@
 """A file in a mailbox's folder that names its desk, because two desks would answer each mail twice."""
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 from pointsman_desk.errors import AnotherDesk
 
@@ -32,6 +34,20 @@ def refuse_another(mailbox: Path, identity: str | None) -> None:
 def give_up(mailbox: Path) -> None:
     """Remove the mark of any desk. Raises OSError."""
     (mailbox / FILE_NAME).unlink(missing_ok=True)
+
+
+def outbox_mark(outbox: Path, chance: Random) -> str:
+    """Return the mark of an outbox, which is made with its first desk. Raises OSError."""
+    file = outbox / FILE_NAME
+    outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        written = outbox / f"{FILE_NAME}.{chance.randbytes(8).hex()}"
+        written.write_text(chance.randbytes(16).hex(), encoding="ascii")
+        try:
+            os.link(written, file)  # whole or not at all, and the first of two desks wins
+        finally:
+            written.unlink()
+    return file.read_text(encoding="ascii")
 
 
 def _claimed_by(file: Path) -> dict[str, str] | None:

@@ -1,22 +1,23 @@
 -- name: identify
-INSERT OR IGNORE INTO desk VALUES (1, ?, NULL, 1);
+INSERT INTO main.desk VALUES (1, ?, NULL, 1) ON CONFLICT DO NOTHING;
 -- name: desk
-SELECT identity, cases, life FROM desk;
+SELECT identity, cases, life FROM main.desk;
 -- name: begun
-UPDATE desk SET cases = ?;
+UPDATE main.desk SET cases = ?;
 -- name: begin_anew
-UPDATE desk SET cases = NULL, life = life + 1;
+UPDATE main.desk SET cases = NULL, life = life + 1;
 -- name: add
-INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO main.sent VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
 -- name: of_mail
-SELECT key, case_id, conversation, at, life FROM sent WHERE mail = ? ORDER BY life DESC;
+SELECT key, case_id, conversation, at, life FROM main.sent WHERE mail = ? ORDER BY life DESC;
 -- name: earlier
-SELECT DISTINCT key, case_id, conversation, at FROM sent WHERE life < ? AND key <> '';
+SELECT DISTINCT key, case_id, conversation, at FROM main.sent WHERE life < ? AND key <> '';
 -- name: last
-SELECT DISTINCT key, case_id, conversation, at FROM sent WHERE life = ? AND key <> '' ORDER BY at DESC LIMIT ?;
+SELECT DISTINCT key, case_id, conversation, at FROM main.sent WHERE life = ? AND key <> '' ORDER BY at DESC LIMIT ?;
 -- name: take
-INSERT INTO taken VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET case_id = ?1, conversation = ?2 WHERE case_id < ?1;
+INSERT INTO main.taken VALUES (1, ?, ?)
+ON CONFLICT (one) DO UPDATE SET case_id = excluded.case_id, conversation = excluded.conversation WHERE taken.case_id < excluded.case_id;
 -- name: newest
-SELECT case_id, conversation FROM taken;
+SELECT case_id, conversation FROM main.taken;
 -- name: forget_newest
-DELETE FROM taken;
+DELETE FROM main.taken;

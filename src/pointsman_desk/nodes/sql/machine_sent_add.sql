@@ -1,1 +1,2 @@
-INSERT OR REPLACE INTO desk_machine_sent (address, case_id, mail, at) VALUES (?, ?, ?, ?);
+INSERT INTO desk_machine_sent (address, case_id, mail, at) VALUES (?, ?, ?, ?)
+ON CONFLICT (address, case_id, mail) DO UPDATE SET at = excluded.at;

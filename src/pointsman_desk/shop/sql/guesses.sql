@@ -8,12 +8,13 @@ CREATE TABLE IF NOT EXISTS guesses (
 -- name: index
 CREATE INDEX IF NOT EXISTS guesses_at ON guesses (at);
 -- name: forget
-DELETE FROM guesses WHERE at <= ?;
+DELETE FROM main.guesses WHERE at <= ?;
 -- name: forget_oldest
-DELETE FROM guesses WHERE (sender, number) IN (SELECT sender, number FROM guesses ORDER BY at DESC LIMIT -1 OFFSET ?);
+-- PostgreSQL knows no LIMIT -1, and SQLite no OFFSET without a LIMIT.
+DELETE FROM main.guesses WHERE (sender, number) IN (SELECT sender, number FROM main.guesses ORDER BY at DESC LIMIT 9000000000 OFFSET ?);
 -- name: count
-SELECT count(*) FROM guesses WHERE sender = ?;
+SELECT count(*) FROM main.guesses WHERE sender = ?;
 -- name: add
-INSERT INTO guesses VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at;
+INSERT INTO main.guesses VALUES (?, ?, ?) ON CONFLICT (sender, number) DO UPDATE SET at = excluded.at;
 -- name: remove
-DELETE FROM guesses WHERE sender = ? AND number = ?;
+DELETE FROM main.guesses WHERE sender = ? AND number = ?;

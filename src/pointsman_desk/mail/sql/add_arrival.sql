@@ -1,1 +1,0 @@
-INSERT OR IGNORE INTO arrivals (sender, key, at) VALUES (?, ?, ?);

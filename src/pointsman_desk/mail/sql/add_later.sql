@@ -1,1 +1,0 @@
-INSERT OR IGNORE INTO later (case_id, later, conversation) VALUES (?, ?, ?);

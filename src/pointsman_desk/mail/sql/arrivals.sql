@@ -1,1 +1,0 @@
-SELECT at FROM arrivals WHERE sender = ?;

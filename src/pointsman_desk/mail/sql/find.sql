@@ -1,1 +1,0 @@
-SELECT case_id, conversation, key FROM ids WHERE hash = ?;

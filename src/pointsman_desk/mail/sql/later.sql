@@ -1,1 +1,0 @@
-SELECT later, conversation FROM later WHERE case_id = ? ORDER BY later;
