@@ -23,16 +23,17 @@ READY = b"Z"  # of the server: one for each Query and each Sync, after everythin
 
 
 class Planned(NamedTuple):
-    """A cut at the next statement that this pattern is found in."""
+    """A cut at the next statement that this pattern is found in, or at the one with this number."""
 
     statement: re.Pattern[bytes]
     when: Cut
+    number: int | None = None
 
 
 class Proxy:
     """Stands between clients and the server of a URL; clients use `url`. Its methods may be called from any thread. Open it with `with`.
 
-    `commits` counts the COMMITs that came in, and `cuts` the planned cuts that happened.
+    `statements` and `commits` count the statements and the COMMITs that came in, and `cuts` the planned cuts that happened.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,6 +43,7 @@ class Proxy:
         self._links: set[_Link] = set()
         self._listening: asyncio.Server | None = None
         self.url = ""
+        self.statements = 0
         self.commits = 0
         self.cuts = 0
         self.planned: deque[Planned] = deque()
@@ -68,6 +70,10 @@ class Proxy:
     def cut_at(self, text: str, *cuts: Cut) -> None:
         """The same at the next statements that contain this text: one outside a transaction block commits at the Sync that follows it."""
         self._do(lambda: self.planned.extend(Planned(re.compile(re.escape(text.encode())), when) for when in cuts))
+
+    def cut_at_number(self, number: int, cut: Cut) -> None:
+        """The same at the statement that makes `statements` this number."""
+        self._do(lambda: self.planned.append(Planned(re.compile(b""), cut, number)))
 
     def cut_all(self) -> None:
         """Cut all connections, and return when they have ended: their clients may have made new ones by then."""
@@ -208,8 +214,11 @@ class _Link:
     def _cuts_before(self, statement: bytes) -> bool:
         """Whether the connection is cut instead of passing this statement on. If it is to be cut after it, the way down does it."""
         proxy = self._proxy
+        proxy.statements += 1
         proxy.commits += bool(COMMITS.search(statement))
         if self._last_answer is not None or not proxy.planned or not proxy.planned[0].statement.search(statement):
+            return False
+        if proxy.planned[0].number not in {None, proxy.statements}:
             return False
         proxy.cuts += 1
         if proxy.planned.popleft().when == "before":

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "pause-intake": "operating.pause_intake",
     "resume-intake": "operating.resume_intake",
     "migrate": "migrating.migrate",
+    "move": "moving.move",
     "import-langgraph": "taking_over.import_langgraph",
     "serve": "serving.serve",
     "draw": "looking.draw",

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from pointsman.errors import StoreError, StoreForeign, StoreLocked, StoreNewer, StoreUnwritable
 from pointsman.store.statements import migrations, statements
@@ -23,7 +24,16 @@ STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, c
 WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the page cache
 RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.compact` can then return unused pages a few at a time
 
+MOVED = "moved"  # the name in the table meta of where the cases have gone
+
 log = logging.getLogger("pointsman")
+
+
+class Moved(NamedTuple):
+    """Where the cases of a file have gone: the URL of a database. Until the move is `finished`, they are in both places or only here."""
+
+    place: str
+    finished: bool
 
 
 class FileLock:
@@ -122,8 +132,8 @@ def _locked(handle: IO[str]) -> bool:
     return False
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """Open the file for its only engine and migrate it. Raises StoreError with the fix."""
+def open_writer(path: Path, *, moved: bool = False) -> sqlite3.Connection:
+    """Open the file for its only engine and migrate it. Raises StoreError with the fix, also if its cases have moved, unless `moved`."""
     _refuse_no_file(path)
     with explained(path):
         connection = sqlite3.connect(
@@ -131,6 +141,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         )
         try:
             _recognise(connection, path)
+            if not moved:
+                _refuse_moved(connection, path)
             _begin_log(connection, path)
             _refuse_unwritable(connection, path)
             migrate(connection)
@@ -163,8 +175,35 @@ def is_locked(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorname", "") or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
+def moved_to(connection: sqlite3.Connection) -> Moved | None:
+    """Where the cases of this file have gone, or are going; None if they are here."""
+    row = connection.execute(statements("sqlite")["select_meta"], (MOVED,)).fetchone() if _version(connection) else None
+    return None if row is None else Moved(**json.loads(row[0]))
+
+
+def refuse_older(path: Path) -> None:
+    """Raise StoreError if the file is not one of this release: of an earlier one, a later one or another program, or if there is none."""
+    with contextlib.closing(_connect_to_look(path)) as connection:
+        version, newest = _version(connection), migrations("sqlite")[-1][0]
+    if version < newest:
+        raise StoreError(
+            f"{path} was written by an earlier release (tables {version}, here {newest}); open an engine of this release on it, stop it,"
+            " and then move the cases."
+        )
+
+
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open the file read-only. Raises StoreError with the fix."""
+    connection = _connect_to_look(path)
+    try:
+        with explained(path):
+            return _up_to_date(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connect_to_look(path: Path) -> sqlite3.Connection:
     _refuse_no_file(path)
     if not path.exists():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
@@ -192,10 +231,10 @@ def _look(path: Path, how: str) -> sqlite3.Connection:
         try:
             _recognise(connection, path)
             _refuse_empty(connection, path)
-            return _up_to_date(connection)
         except BaseException:
             connection.close()
             raise
+    return connection
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -290,6 +329,16 @@ def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
 def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection) == 0:
         raise StoreForeign(f"{path} holds no cases; name the file that an engine works on.")
+
+
+def _refuse_moved(connection: sqlite3.Connection, path: Path) -> None:
+    moved = moved_to(connection)
+    if moved is not None and moved.finished:
+        raise StoreError(f"the cases of {path} have moved to {moved.place}; open that instead.")
+    if moved is not None:
+        raise StoreError(
+            f"the cases of {path} are being moved to {moved.place}; run `pointsman move --from {path} --to '{moved.place}'` to finish that."
+        )
 
 
 def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:

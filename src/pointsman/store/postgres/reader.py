@@ -38,8 +38,11 @@ from pointsman.store.stored_rows import (
 T = TypeVar("T")
 Values = Mapping[str, Any]
 
+MOVED_FROM = "moved_from"  # the name in the table meta of what has moved here from a file
+ROWS_A_PLACE = 1_000_000_000  # numbers of a file's events that became one number of a transaction (sql/sqlite/moving.sql)
 START = (-1, 0, -1)  # before the first event
 _CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,9})\.([0-9]{1,9})")  # what fits into PostgreSQL's bigint and integer
+_NUMBER = re.compile(r"[0-9]{1,18}")  # a file's cursor
 _NEVER_STORED = (UnicodeEncodeError, errors.NumericValueOutOfRange)
 
 
@@ -120,11 +123,20 @@ class PostgresReader:
         """Events after a cursor; see the contract. Here a cursor is a transaction, a place in it, and a place in that row."""
         place = START
         if after:
-            read = _CURSOR.fullmatch(after) or _refuse(after)
-            place = (int(read[1]), int(read[2]), int(read[3]))
+            read = _CURSOR.fullmatch(after)
+            place = (int(read[1]), int(read[2]), int(read[3])) if read else await self._moved_place(after)
         asked = {"case": case, "tx": place[0], "n": place[1], "limit": limit}
         rows = await self._all("select_events" if case is None else "select_events_of_case", asked)
         return self._events(rows, place)[:limit]
+
+    async def _moved_place(self, cursor: str) -> tuple[int, int, int]:
+        """The place of a cursor that is the number of an event of a file whose cases have moved here. Raises ValueRefused for others."""
+        if not _NUMBER.fullmatch(cursor) or not await self._all("select_fact", {"name": MOVED_FROM}):
+            _refuse(cursor)
+        tx, n = divmod(int(cursor), ROWS_A_PLACE)
+        for tx_of_row, n_of_row in await self._all("select_moved_row", {"tx": tx, "n": n}):
+            return tx_of_row, n_of_row, (tx - tx_of_row) * ROWS_A_PLACE + n - n_of_row
+        return START
 
     async def newest_events(self, *, limit: int) -> list[EventRow]:
         """At most `limit` of the newest events; see the contract."""

@@ -37,7 +37,7 @@ async def prepare(connections: Connections) -> None:
     """
     while await _migrate_one(connections):
         pass
-    async with _locked(connections) as connection:
+    async with locked(connections) as connection:
         raised = await rows_of(connection, connections.sql["raise_era"])
     if raised:
         log.warning(
@@ -100,7 +100,7 @@ class _Found(NamedTuple):
 
 
 @asynccontextmanager
-async def _locked(connections: Connections) -> AsyncIterator[AsyncConnection[Any]]:
+async def locked(connections: Connections) -> AsyncIterator[AsyncConnection[Any]]:
     """A transaction in which no other engine prepares this schema."""
     # The lock belongs to the transaction, not to the session: poolers give each transaction another session.
     async with connections.transaction() as connection:
@@ -112,7 +112,7 @@ async def _locked(connections: Connections) -> AsyncIterator[AsyncConnection[Any
 async def _migrate_one(connections: Connections) -> bool:
     """Run the first migration that is missing. Returns False if there is none."""
     place = connections.place
-    async with _locked(connections) as connection:
+    async with locked(connections) as connection:
         found = await _look(connections, connection)
         done = await _last_migration(connections, connection, found)
         todo = next(((number, text) for number, text in migrations("postgres") if number > done), None)

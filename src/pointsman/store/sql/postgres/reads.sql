@@ -137,16 +137,21 @@ SELECT tx, n, case_id, revision, at, events FROM pointsman.journal
  WHERE (tx, n) >= (%(tx)s::bigint, %(n)s::integer) AND tx < (SELECT value::bigint FROM pointsman.meta WHERE name = 'era') + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AND events IS NOT NULL
  ORDER BY tx, n LIMIT %(limit)s::bigint + 1;
 
+-- name: select_moved_row
+-- The row of the journal that has an event of a file whose cases have moved here, or the last one before it.
+SELECT tx, n FROM pointsman.journal WHERE (tx, n) <= (%(tx)s::bigint, %(n)s::integer) ORDER BY tx DESC, n DESC LIMIT 1;
+
 -- name: select_events_of_case
 -- The same for one case, also those of the newest transactions. Its transitions follow each other by revision; what was appended at a revision
--- (n = 0) follows the transition that led there, in the order of the transactions. A cursor of another case is a place among all transactions.
+-- (n = 0) follows the transition that led there, in the order of the transactions; what a move brought from a file (tx = 0) is in the order
+-- of n. A cursor of another case is a place among all transactions.
 SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journal WHERE case_id = %(case)s::bigint OFFSET 0) AS entries
   LEFT JOIN (SELECT revision AS after_revision FROM pointsman.journal
               WHERE tx = %(tx)s::bigint AND n = %(n)s::integer AND case_id = %(case)s::bigint) AS place ON true
  WHERE events IS NOT NULL
    AND CASE WHEN after_revision IS NULL THEN (tx, n) >= (%(tx)s::bigint, %(n)s::integer)
-            ELSE (revision, n = 0, tx) >= (after_revision, %(n)s::integer = 0, %(tx)s::bigint) END
- ORDER BY revision, n = 0, tx LIMIT %(limit)s::bigint + 1;
+            ELSE (revision, n = 0, tx, n) >= (after_revision, %(n)s::integer = 0, %(tx)s::bigint, %(n)s::integer) END
+ ORDER BY revision, n = 0, tx, n LIMIT %(limit)s::bigint + 1;
 
 -- name: select_newest_events
 -- The newest rows with events. Rows of further fields have none, so a bounded number of rows is read.
@@ -162,7 +167,7 @@ SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journa
 -- name: select_all_events_of_case
 -- All events of a case, in the order of `select_events_of_case`.
 SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journal WHERE case_id = %(case)s::bigint OFFSET 0) AS entries
- WHERE events IS NOT NULL ORDER BY revision, n = 0, tx;
+ WHERE events IS NOT NULL ORDER BY revision, n = 0, tx, n;
 
 -- name: select_writes
 -- Every write of a case's fields.
