@@ -3,6 +3,7 @@
 Some tests of the other places run here, too: those of what the store decides together with the machine.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -17,8 +18,10 @@ import test_pauses
 import test_races
 from places import Place, run
 
-from pointsman import AtMostOnce, Context, Engine, Idempotent, Process, State, compensate, otherwise, when
+from pointsman import AtMostOnce, Context, Engine, Idempotent, Process, State, compensate, finish, otherwise, when
 from pointsman.definition.process import AnyProcess
+from pointsman.store.postgres.connections import place_of
+from postgres_proxy import Proxy
 
 
 class OnPostgres(Place):
@@ -85,5 +88,35 @@ def test_a_long_transaction_of_another_program_hides_no_effect_from_its_compensa
             assert [event.kind for event in await engine.reader.events_of([case])][-1] == "finished"
             await other.rollback()
             assert await engine.reader.events() == await engine.reader.events_of([case])
+
+    run(main(), seconds=30)
+
+
+def test_an_engine_goes_on_although_the_reads_of_a_claimed_case_lose_their_connections(postgres_url: str) -> None:
+    done: list[str] = []
+    begun, never = asyncio.Event(), asyncio.Event()
+    process = Process("trips", Trip)
+
+    @process.node(writes="hotel")
+    async def book(where: str) -> str:
+        begun.set()
+        await never.wait()
+        done.append(where)
+        return where
+
+    process.rules(when("no hotel", lambda c: c.hotel is None, book), otherwise(finish("booked")))
+
+    async def main() -> None:
+        async with Engine.open(postgres_url, [process], grace_seconds=0.0) as one:
+            case = (await one.start(process, Trip(where="Rome"))).case
+            await begun.wait()
+        never.set()
+        with Proxy(postgres_url) as proxy:
+            schema = place_of(postgres_url).schema
+            proxy.cut_at(f"{schema}.effects", "before", "after")
+            async with Engine.open(proxy.url, [process]) as two:
+                assert (await two.wait_until_resting(case)).outcome == "booked"
+            assert proxy.cuts == 2
+        assert done == ["Rome"]
 
     run(main(), seconds=30)

@@ -87,11 +87,11 @@ def test_a_connection_whose_set_up_is_cancelled_is_closed(postgres_url: str, mon
     async def main() -> None:
         begun: asyncio.Queue[AsyncConnection[Any]] = asyncio.Queue()
 
-        async def never_ends(connection: AsyncConnection[Any]) -> None:
+        async def never_ends(connection: AsyncConnection[Any], *_: object) -> None:
             begun.put_nowait(connection)
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("pointsman.store.postgres.connections._configure", never_ends)
+        monkeypatch.setattr(AsyncConnection, "execute", never_ends)
         connecting = asyncio.create_task(Connections(place_of(postgres_url)).connect())
         connection = await begun.get()
         connecting.cancel()

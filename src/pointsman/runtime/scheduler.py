@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pointsman.errors import Conflict, StoreError, VersionNotAccepted
+from pointsman.errors import Conflict, StoreError, StoreForeign, VersionNotAccepted
 from pointsman.kernel.attempts import INTERRUPTIONS_MAX
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.commands import Command
@@ -282,6 +282,10 @@ class Scheduler:
             return CaseSession(program_of(process), await self._loader.load(process, row, claimed.fields, claimed.branches))
         except VersionNotAccepted as error:
             return NotAcceptedHere(str(error))
+        except StoreError as error:
+            if not isinstance(error, StoreForeign):
+                raise  # the case is well: the next engine reads it
+            return CannotGoOn(f"its state cannot be read: {message_of(error)}")
         except Exception as error:
             return CannotGoOn(f"its state cannot be read: {message_of(error)}")
 

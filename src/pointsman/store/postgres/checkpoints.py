@@ -42,7 +42,7 @@ from pointsman.store.checkpoints import (
     joined,
     referred,
 )
-from pointsman.store.postgres.connections import POOL, SESSION, Place, explain, schema_statements
+from pointsman.store.postgres.connections import Place, explain, schema_statements
 
 READERS_MAX = 4  # reads at once: a database serves few connections well
 BATCH_MAX = 100  # writes of one transaction: the first would wait longer than sharing the flush saves
@@ -144,7 +144,7 @@ class PostgresCheckpoints(Checkpoints):
     def _commit(self, works: Sequence[Callable[[CheckpointTables], None]]) -> None:
         try:
             with self._connections().connection() as connection:
-                connection.execute("BEGIN")
+                self._begin(connection, "BEGIN")
                 tables = PostgresCheckpointTables(connection, self._sql, self._kept)
                 for work in works:
                     work(tables)
@@ -155,7 +155,7 @@ class PostgresCheckpoints(Checkpoints):
 
     def _read_once(self, read: Callable[[CheckpointReads], Any]) -> Any:
         with self._connections().connection() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            self._begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             answer = read(PostgresCheckpointReads(connection, self._sql))
             connection.execute("COMMIT")
             return answer
@@ -164,15 +164,19 @@ class PostgresCheckpoints(Checkpoints):
         with self._changing:
             if self._pool is None:
                 self._pool = ConnectionPool(
-                    self._place.conninfo, open=True, min_size=0, max_size=READERS_MAX + 1, configure=_configure,
-                    reconnect_failed=ConnectionPool.check, **POOL,
+                    self._place.conninfo, open=True, min_size=0, max_size=READERS_MAX + 1, configure=self._configure,
+                    reconnect_failed=ConnectionPool.check, **self._place.of_pool,
                 )  # fmt: skip
             return self._pool
 
+    def _begin(self, connection: Connection[Any], statement: str) -> None:
+        connection.execute(statement)
+        if local := self._place.local():
+            connection.execute(local)
 
-def _configure(connection: Connection[Any]) -> None:
-    for setting in SESSION:
-        connection.execute(setting)
+    def _configure(self, connection: Connection[Any]) -> None:
+        for setting in self._place.session():
+            connection.execute(setting)
 
 
 class _Statements:

@@ -3,10 +3,10 @@
 import asyncio
 import re
 import selectors
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -21,23 +21,28 @@ from pointsman.store.statements import statements
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
 CONNECT_SECONDS = 10.0  # to get a connection
 RECONNECT_SECONDS = 2.5  # a pool makes longer and longer pauses between its attempts for so long, and then begins again
-POOL: Mapping[str, Any] = {
-    "timeout": CONNECT_SECONDS,
-    "reconnect_timeout": RECONNECT_SECONDS,
-    "kwargs": {"autocommit": True, "connect_timeout": round(CONNECT_SECONDS)},
-}
+PATIENCE_SECONDS = 30.0  # for which what may run more than once runs again, where no lease says it
+AGAIN_SECONDS = (0.01, 0.05, 0.2, 1.0)  # between attempts to reach the server again; the last one repeats
+# How libpq notices a server that is gone without a word: after a third of a lease. The URL can say otherwise.
+NETWORK: Mapping[str, str] = {
+    "connect_timeout": "10", "keepalives_idle": "4", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000"
+}  # fmt: skip
+POOL: Mapping[str, Any] = {"timeout": CONNECT_SECONDS, "reconnect_timeout": RECONNECT_SECONDS}
 SCHEMA = "pointsman"
 GIVEN_UP = "PM001"  # raised by `begin_batch`: the engine's number is gone, or another batch has it
 LOST = "this engine's lease has expired, and other engines may have claimed its cases; open it again."
 # The tables grow faster than PostgreSQL's statistics of them, and a plan that was made for an empty table reads it whole. Every
 # statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
-SESSION: tuple[str, ...] = ("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET jit = off")
-READ_ONLY = "SET default_transaction_read_only = on"
+SESSION: tuple[str, ...] = ("enable_seqscan = off", "enable_bitmapscan = off", "jit = off")
+POOLERS: Mapping[str, bool] = {"transaction": True, "session": False}  # whether a session lasts for one transaction only
+OURS = {"schema", "pooler"}  # the parameters of a URL that are not libpq's
 
 MALFORMED = (
     "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, and % @ : / ? # in a name or a"
     " password as %25 %40 %3A %2F %3F %23."
 )
+
+T = TypeVar("T")
 
 _HOST = r"(?:\[[^@\[\]]*\]|[^@:\[\]]*)(?::[0-9]*)?"
 _AUTHORITY = re.compile(rf"(?:[^@:]*(?::[^@]*)?@)?{_HOST}(?:,{_HOST})*")
@@ -46,15 +51,43 @@ _OF_SCHEMA = re.compile(r"\bpointsman\.")
 
 
 class Place(NamedTuple):
-    """Where a store is: how libpq connects, without a password in `shown`, and the schema of the tables."""
+    """Where a store is: how libpq connects, without a password in `shown`, and the schema of the tables.
+
+    `pooled` says whether a pooler gives each transaction another session: then nothing may be left in a session, neither a setting, nor a
+    prepared statement, nor a LISTEN. None: not known before the first connection.
+    """
 
     conninfo: str
     shown: str
     schema: str
+    pooled: bool | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How psycopg connects."""
+        return {"autocommit": True, **({"prepare_threshold": None} if self.pooled else {})}
+
+    @property
+    def of_pool(self) -> dict[str, Any]:
+        """How a pool connects, and how long it waits."""
+        return {**POOL, "kwargs": self.options}
+
+    def session(self, *, read_only: bool = False) -> tuple[str, ...]:
+        """The statements that prepare a session of our own."""
+        settings = (*SESSION, "default_transaction_read_only = on") if read_only else SESSION
+        return () if self.pooled else tuple(f"SET {setting}" for setting in settings)
+
+    def local(self, *, read_only: bool = False) -> str:
+        """The statements that prepare a transaction, where a session is not our own."""
+        first = ("SET TRANSACTION READ ONLY",) if read_only else ()
+        return "; ".join((*first, *(f"SET LOCAL {setting}" for setting in SESSION))) if self.pooled else ""
 
 
 def place_of(url: str) -> Place:
-    """Read a URL. `?schema=name` names the schema (default: pointsman); the rest is libpq's. Raises StoreError."""
+    """Read a URL. Raises StoreError.
+
+    `?schema=name` names the schema (default: pointsman), and `?pooler=` is `transaction` or `session`; the rest is libpq's.
+    """
     try:
         parts = urlsplit(url)
         # libpq takes a + as it is
@@ -63,12 +96,16 @@ def place_of(url: str) -> Place:
         raise StoreError(MALFORMED) from None
     if not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
         raise StoreError(MALFORMED)  # what is wrong stands in no message: it may be a part of the password
-    if unknown := [name for name, _ in options if name != "schema" and name not in _libpqs()]:
+    if unknown := [name for name, _ in options if name not in OURS | _libpqs()]:
         raise StoreError(f"the URL of the database has the parameter {unknown[0]!r}, which libpq does not know; leave it out.")
     schema = next((value for name, value in options if name == "schema"), SCHEMA)
     if not _NAME.fullmatch(schema):
         raise StoreError(f"{schema!r} cannot be the schema; name one of lower-case letters, digits and _.")
-    query = urlencode([(name, value) for name, value in options if name != "schema"], quote_via=quote)
+    pooler = next((value for name, value in options if name == "pooler"), None)
+    if pooler is not None and pooler not in POOLERS:
+        raise StoreError(f"{pooler!r} is no mode of a pooler; write ?pooler=transaction or ?pooler=session.")
+    for_libpq = {**NETWORK, **{name: value for name, value in options if name not in OURS}}
+    query = urlencode(for_libpq, quote_via=quote)
     user, at, host = parts.netloc.rpartition("@")
     shown = urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=""))
     conninfo = urlunsplit(parts._replace(query=query))
@@ -76,7 +113,7 @@ def place_of(url: str) -> Place:
         conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         raise StoreError(MALFORMED) from None
-    return Place(conninfo, shown, schema)
+    return Place(conninfo, shown, schema, None if pooler is None else POOLERS[pooler])
 
 
 @cache
@@ -101,52 +138,80 @@ class TryAgain(Conflict):
 
 
 class ConnectionLost(StoreError):
-    """The connection ended, so it is unknown whether a transaction was committed."""
+    """There is no connection, or it ended, so it is unknown whether a transaction was committed."""
 
 
 class Connections:
-    """A pool of connections to one database, which may be for reading only. Open it inside the event loop that uses it."""
+    """A pool of connections to one database, which may be for reading only. Open it inside the event loop that uses it.
 
-    def __init__(self, place: Place, *, read_only: bool = False) -> None:
+    What may run more than once runs again for `patience_seconds` if its connection is lost.
+    """
+
+    def __init__(self, place: Place, patience_seconds: float = PATIENCE_SECONDS, *, read_only: bool = False) -> None:
         self.place = place
+        self.patience_seconds = patience_seconds
         self.sql = schema_statements(place.schema)
-        configure = partial(_configure, settings=(*SESSION, READ_ONLY)) if read_only else _configure
-        self._pool = _Pool(
-            place.conninfo, open=False, min_size=1, max_size=POOL_MAX, configure=configure, reconnect_failed=_Pool.check, **POOL
-        )  # fmt: skip
+        self._read_only = read_only
+        self._pool: _Pool | None = None
         self.closed = False
 
     async def open(self) -> None:
         """Connect. Raises StoreError."""
         try:  # the pool would try again and again, and then say only that it has no connection
-            first = await AsyncConnection.connect(self.place.conninfo, connect_timeout=round(CONNECT_SECONDS))
+            first = await AsyncConnection.connect(self.place.conninfo)
         except psycopg.Error as error:
             told = " ".join(str(error).split())
             raise StoreError(f"{self.place.shown} cannot be opened ({told}); check the URL, and that the server runs.") from None
-        await first.close()
+        async with first:
+            with explained(self.place):
+                self.place = await _seen_through(self.place, first)
         with explained(self.place):
+            self._pool = _Pool(
+                self.place.conninfo, open=False, min_size=1, max_size=POOL_MAX, configure=self._configure, reconnect_failed=_Pool.check,
+                **self.place.of_pool,
+            )  # fmt: skip
             await self._pool.open(wait=True, timeout=CONNECT_SECONDS)
 
     async def connect(self) -> AsyncConnection[Any]:
         """Return a connection outside the pool, which its user closes. Raises psycopg.Error."""
-        connection = await AsyncConnection.connect(self.place.conninfo, autocommit=True, connect_timeout=round(CONNECT_SECONDS))
-        await _configure(connection)
+        connection = await AsyncConnection.connect(self.place.conninfo, **self.place.options)
+        await self._configure(connection)
         return connection
 
     async def close(self) -> None:
         """Close all connections."""
         self.closed = True
-        await self._pool.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def rows(self, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement in a transaction of its own, and return its rows. Raises StoreError."""
-        async with self.connection() as connection:
+        async with self.transaction() if self.place.pooled else self.connection() as connection:
             return await rows_of(connection, statement, values)
+
+    async def repeatable(self, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that may run more than once, such as a read, as `repeated` does, and return its rows."""
+        return await self.repeated(lambda: self.rows(statement, values))
+
+    async def repeated(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` on a connection of the pool, and again on another one if the connection is lost.
+
+        Raises StoreError, and does so when `patience_seconds` are over: a network that swallows everything never answers.
+        """
+        tries = 0
+        with explained(self.place):
+            async with asyncio.timeout(self.patience_seconds):
+                while True:
+                    try:
+                        return await work()
+                    except ConnectionLost:
+                        await asyncio.sleep(AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS) - 1)])
+                        tries += 1
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection of the pool, in autocommit mode."""
-        if self.closed:
+        if self.closed or self._pool is None:
             raise EngineStopped(f"the engine on {self.place.shown} is closed; open it again.")
         with explained(self.place):
             connection = await self._pool.getconn_alive()
@@ -160,7 +225,18 @@ class Connections:
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in a transaction, which is committed at the end, or rolled back by an exception."""
         async with self.connection() as connection, connection.transaction():
+            if local := self.place.local(read_only=self._read_only):
+                await connection.execute(local)
             yield connection
+
+    async def _configure(self, connection: AsyncConnection[Any]) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                for setting in self.place.session(read_only=self._read_only):
+                    await connection.execute(setting)
+        except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
+            await connection.close()
+            raise
 
 
 async def rows_of(
@@ -171,14 +247,12 @@ async def rows_of(
     return await cursor.fetchall() if cursor.description else []
 
 
-async def _configure(connection: AsyncConnection[Any], settings: Sequence[str] = SESSION) -> None:
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            for setting in settings:
-                await connection.execute(setting)
-    except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
-        await connection.close()
-        raise
+async def _seen_through(place: Place, connection: AsyncConnection[Any]) -> Place:
+    """The place, with what a connection shows: a pooler names another process than the one that answers."""
+    if place.pooled is not None:
+        return place
+    [(answers,)] = await rows_of(connection, "SELECT pg_backend_pid()")
+    return place._replace(pooled=answers != connection.info.backend_pid)
 
 
 class _Pool(AsyncConnectionPool[AsyncConnection[Any]]):
@@ -240,7 +314,8 @@ def explain(place: Place, error: Exception) -> Exception:
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return StoreUnwritable(f"{place.shown} is read-only (a standby?); name the primary server.")
     if isinstance(error, PoolTimeout | TimeoutError):
-        return StoreError(f"{place.shown} cannot be reached; check the address and that the server runs.")
+        lost = ConnectionLost if isinstance(error, PoolTimeout) else StoreError
+        return lost(f"{place.shown} cannot be reached; check the address and that the server runs.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))):
         return ConnectionLost(f"{place.shown}: {told}")
     return StoreError(f"{place.shown}: {told}")

@@ -55,7 +55,7 @@ class PostgresKeeping:
         """Store a blob by its content; see the contract."""
         blob = Blob.of(content)
         values = {"sha256": blob.sha256, "size": blob.size, "now": now, "content": content}
-        await self.connections.rows(self.connections.sql["insert_blob"], values)
+        await self.connections.repeatable(self.connections.sql["insert_blob"], values)
         return blob
 
     async def reserve(self, count: int) -> range:
@@ -64,7 +64,7 @@ class PostgresKeeping:
         The reservation is durable before it is used: an engine survives a crash of the server, and another one must not get the
         same numbers then. An engine reserves many at a time.
         """
-        [(last,)] = await self.connections.rows(self.connections.sql["reserve_cases"], {"count": count})
+        [(last,)] = await self.connections.repeatable(self.connections.sql["reserve_cases"], {"count": count})
         return range(last - count + 1, last + 1)
 
     async def change_limit(self, change: LimitChange) -> LimitChanged:
@@ -74,13 +74,13 @@ class PostgresKeeping:
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
         """The position of a schedule; see the contract."""
         values = {"process": process, "name": name, "now": now}
-        await self.connections.rows(self.connections.sql["enter_schedule"], values)
-        [row] = await self.connections.rows(self.connections.sql["select_schedule"], values)
+        await self.connections.repeatable(self.connections.sql["enter_schedule"], values)
+        [row] = await self.connections.repeatable(self.connections.sql["select_schedule"], values)
         return ScheduleRow._make(row)
 
     async def ticked(self, process: str, name: str, tick: float) -> None:
         """Record that this tick of a schedule is over; see the contract."""
-        await self.connections.rows(self.connections.sql["tick_schedule"], {"process": process, "name": name, "tick": tick})
+        await self.connections.repeatable(self.connections.sql["tick_schedule"], {"process": process, "name": name, "tick": tick})
 
     async def pause_intake(self, paused: IntakePaused | None) -> None:
         """Store whether the intake is paused; see the contract."""
@@ -91,7 +91,7 @@ class PostgresKeeping:
 
     async def outcomes(self, process: str) -> list[str]:
         """The outcomes of the cases of a process that are done; see the contract."""
-        return [name for (name,) in await self.connections.rows(self.connections.sql["select_outcomes"], {"process": process})]
+        return [name for (name,) in await self.connections.repeatable(self.connections.sql["select_outcomes"], {"process": process})]
 
     async def expire(
         self, process: str, outcome: str | None, *, before: float, at: float, limit: int, after: Place = FIRST
@@ -139,11 +139,11 @@ class PostgresKeeping:
         return 0
 
     async def _marks(self) -> set[str]:
-        return {name for (name,) in await self.connections.rows(self.connections.sql["select_gone"])}
+        return {name for (name,) in await self.connections.repeatable(self.connections.sql["select_gone"])}
 
     async def _unreferenced(self, before: float) -> set[str]:
         """The blobs last kept before `before` that nothing refers to."""
-        rows = await self.connections.rows(self.connections.sql["select_old_blobs"], {"before": before})
+        rows = await self.connections.repeatable(self.connections.sql["select_old_blobs"], {"before": before})
         unused = {digest for digest, _ in rows}
         for scan, begin in SCANS:
             if unused:
@@ -154,7 +154,7 @@ class PostgresKeeping:
     async def _texts(self, scan: str, begin: tuple[Any, ...]) -> AsyncIterator[str]:
         place: tuple[Any, ...] | None = begin
         while place is not None:
-            rows = await self.connections.rows(self.connections.sql[scan], (*place, PAGE_ROWS))
+            rows = await self.connections.repeatable(self.connections.sql[scan], (*place, PAGE_ROWS))
             for row in rows:
                 yield row[-1]
             place = rows[-1][:-1] if len(rows) == PAGE_ROWS else None

@@ -248,12 +248,14 @@ class PostgresReader:
     async def dossier(self, case: int) -> Dossier | None:
         """Everything stored about a case, or None."""
         asked = {"case": case, "cases": [case]}
-        rows: dict[str, list[tuple[Any, ...]]] = {}
-        try:
+
+        async def read() -> dict[str, list[tuple[Any, ...]]]:
             async with self.connections.transaction() as connection:
                 await rows_of(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")  # all reads see one snapshot
-                for name in _DOSSIER:
-                    rows[name] = await rows_of(connection, self._sql[name], asked)
+                return {name: await rows_of(connection, self._sql[name], asked) for name in _DOSSIER}
+
+        try:
+            rows = await self.connections.repeated(read)
         except Exception as error:
             if _is_never_stored(error):
                 return None
@@ -293,7 +295,7 @@ class PostgresReader:
 
     async def _run(self, text: str, values: Values) -> list[tuple[Any, ...]]:
         try:
-            return await self.connections.rows(text, values)
+            return await self.connections.repeatable(text, values)
         except Exception as error:
             if _is_never_stored(error):
                 return []

@@ -23,8 +23,9 @@ from pointsman.store.postgres.writer import Writer
 from pointsman.store.postgres.writes import Writing
 
 NOTIFY_SECONDS = 0.02  # at most so many notifications a second: each takes a lock that all commits of the server share
-CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse, or whose connection ends
-AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended
+POLL_SECONDS = 1.0  # between two looks for commits of other engines, where no notification arrives
+CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse
+AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended, and before it runs again
 
 T = TypeVar("T")
 
@@ -91,8 +92,12 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next case can be claimed; see the contract."""
-        async with self.connections.connection() as connection:
-            return await self._claims.next_wake(connection, processes, closed)
+
+        async def look() -> float | None:
+            async with self.connections.connection() as connection:
+                return await self._claims.next_wake(connection, processes, closed)
+
+        return await self.connections.repeated(look)
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Release running cases; see the contract. What was handed in before is committed first."""
@@ -108,9 +113,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
     async def renew(self) -> float:
         """Extend this engine's lease; see the contract."""
         values = {"engine": self._writing.engine, "seconds": self.lease_seconds, "skew": self._skew()}
-        with explained(self.connections.place):
-            async with asyncio.timeout(self.lease_seconds):  # a network that swallows everything would be waited for without end
-                rows = await self.connections.rows(self.connections.sql["renew_lease"], values)
+        rows = await self.connections.repeatable(self.connections.sql["renew_lease"], values)
         if not rows:
             raise LeaseLost(LOST)
         return float(rows[0][0])
@@ -128,6 +131,9 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield after commits of other engines; see the contract."""
+        if self.connections.place.pooled:
+            async for _ in self._polled():
+                yield
         with explained(self.connections.place):
             connection = await self.connections.connect()
             try:
@@ -137,6 +143,16 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                         yield
             finally:
                 await connection.close()
+
+    async def _polled(self) -> AsyncGenerator[None, None]:
+        """Yield when a transaction that writes has begun or ended on the server, in whichever database: a pooler forwards no notification."""
+        seen = ""
+        while True:
+            [(now,)] = await self.connections.repeatable("SELECT pg_current_snapshot()::text")
+            if now != seen:
+                seen = now
+                yield
+            await asyncio.sleep(POLL_SECONDS)
 
     def closing(self) -> None:
         """Do nothing: no other program locks this store for long."""
@@ -162,7 +178,9 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
         `first` is a statement that runs before the transaction has a number.
         """
-        for tries in range(CONFLICTS_MAX):
+        loop = asyncio.get_running_loop()
+        until, conflicts = loop.time() + self.connections.patience_seconds, 0
+        while True:
             done: list[tuple[str, T]] = []  # the transaction's number and answer, once it is complete
             try:
                 async with self.connections.transaction() as connection:
@@ -172,15 +190,20 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                     answer = await work(connection)
                     self._failpoints("store.commit")
                     done = [(number, answer)]
-            except (TryAgain, ConnectionLost) as error:
-                if not done or isinstance(error, TryAgain) or not await self._was_committed(done[0][0]):
-                    if tries + 1 == CONFLICTS_MAX:
+            except TryAgain:
+                conflicts += 1
+                if conflicts == CONFLICTS_MAX:
+                    raise
+                continue
+            except ConnectionLost:
+                if not done or not await self._was_committed(done[0][0]):
+                    if loop.time() > until:
                         raise
+                    await asyncio.sleep(AGAIN_SECONDS)
                     continue
             self._failpoints("store.committed")
             self._writer.committed.set()
             return done[0][1]
-        raise AssertionError("unreachable")
 
     async def _was_committed(self, number: str) -> bool:
         """Return whether the transaction with this number was committed. Raises StoreError if that stays unknown for a lease."""
@@ -223,7 +246,7 @@ async def open_postgres(
     `lease_seconds` is how long the cases of a crashed engine wait for another one. `skew` (seconds) is added to the database's clock, for
     tests. Raises StoreError with the fix.
     """
-    connections = Connections(place_of(url))
+    connections = Connections(place_of(url), lease_seconds)
     try:
         await connections.open()
         await schema.check(connections)

@@ -15,12 +15,11 @@ from pointsman.errors import EngineStopped, LeaseLost, PointsmanError, StoreErro
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.rows import Transition
 from pointsman.store.base import Failpoints
-from pointsman.store.postgres.connections import LOST, Connections, explain, rows_of
+from pointsman.store.postgres.connections import AGAIN_SECONDS, LOST, Connections, explain, rows_of
 from pointsman.store.postgres.writes import Writing
 
 BATCH_MAX = 256  # transitions from which on a commit takes in no more
 TRIES_MAX = 20  # of a batch that other engines' commits refuse (deadlocks)
-AGAIN_SECONDS = (0.01, 0.05, 0.2, 1.0)  # between attempts to reach the server again; the last one repeats
 
 T = TypeVar("T")
 
@@ -42,6 +41,8 @@ class Writer:
         self._failpoints = failpoints
         self._give_up_seconds = give_up_seconds
         self._answer_seconds = give_up_seconds / 2  # a batch that is not answered leaves time to find out what happened to it
+        # The server would hold the locks of a batch whose COMMIT never arrives, and the writer could not find out what happened to it.
+        self._idle = f"idle_in_transaction_session_timeout = {round(1000 * self._answer_seconds)}"
         self._broken: Exception | None = None  # why it is unknown what happened to a batch; nothing may be written after it
         self._connection: AsyncConnection[Any] | None = None
         self._number = 0  # of the last batch that was committed
@@ -183,6 +184,8 @@ class Writer:
     async def _run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], done: list[T]) -> None:
         connection = await self._connected()
         await connection.execute("BEGIN")
+        if local := self._connections.place.local():
+            await connection.execute(f"{local}; SET LOCAL {self._idle}")
         await rows_of(connection, self._writing.sql["begin_batch"], {"engine": self._writing.engine, "number": self._number + 1})
         done.append(await work(connection))
         self._failpoints("store.commit")
@@ -240,8 +243,8 @@ class Writer:
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connections.connect()
-            # The server would hold the locks of a batch whose COMMIT never arrives, and the writer could not find out what happened to it.
-            await self._connection.execute(f"SET idle_in_transaction_session_timeout = {round(1000 * self._answer_seconds)}")
+            if not self._connections.place.pooled:
+                await self._connection.execute(f"SET {self._idle}")
         return self._connection
 
     async def _roll_back(self) -> None:
