@@ -5,6 +5,7 @@ while a body runs: its calls are asked for, and the case machine decides what be
 """
 
 import json
+import json.encoder
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ R = TypeVar("R")
 
 DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
 
-_SORTED = json.JSONEncoder(sort_keys=True)
 _NESTED = (dict, list)
 
 CallKind = Literal["task", "effect", "pause", "sleep", "child", "gather"]
@@ -247,9 +247,27 @@ class Body(greenlet):
             self.parent.switch()
 
 
+SORTED = (True, False, True)  # sorts keys, skips none, and allows NaN
+
+
+def _encoder() -> Callable[[Any], str]:
+    """What `json.dumps(arguments, sort_keys=True)` does. `json` makes its encoder anew for each value; this one is made once."""
+    one_by_one = json.JSONEncoder(sort_keys=True, check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return one_by_one.encode
+    ascii_text = json.encoder.encode_basestring_ascii
+    separators = (one_by_one.key_separator, one_by_one.item_separator)
+    encode = make(None, one_by_one.default, ascii_text, None, *separators, *SORTED)
+    return lambda arguments: "".join(encode(arguments, 0))
+
+
+_sorted_json = _encoder()
+
+
 def digest_of_arguments(arguments: Any) -> str:
     """The part of a call's name that its arguments, as JSON values, determine."""
-    return digest((_SORTED.encode(arguments),))[:DIGEST_LENGTH]
+    return digest((_sorted_json(arguments),))[:DIGEST_LENGTH]
 
 
 def current_body() -> Body | None:

@@ -3,7 +3,7 @@
 import dis
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -128,6 +128,37 @@ def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     return dumped
 
 
+_KEPT: Mapping[str, tuple[type, ...]] = {"any": (str, int, bool, type(None)), "str": (str,), "int": (int,), "bool": (bool,), "none": (type(None),)}
+"""For the kinds of a schema: the types of the values that it keeps as they are, and that JSON keeps."""
+
+
+def is_plain(adapter: TypeAdapter[Any], value: Any) -> bool:
+    """Whether `plain` certainly returns the value itself."""
+    kind = type(value)
+    return kind in _kept(adapter) and (kind is not str or value.isascii())
+
+
+@lru_cache(maxsize=4_096)  # as many parameters and results as a program will have
+def _kept(adapter: TypeAdapter[Any]) -> frozenset[type]:
+    return frozenset(_KEPT.get(adapter.core_schema["type"], ()) if adapter.core_schema.keys() <= {"type", "metadata"} else ())
+
+
+_PARTS_OF_JSON = {"keys_schema", "values_schema", "items_schema", "schema"}
+
+
+@lru_cache(maxsize=4_096)
+def _is_json(adapter: TypeAdapter[Any]) -> bool:
+    """Whether `adapter` reads JSON values as what they are."""
+    return _reads_as_it_is(adapter.core_schema)
+
+
+def _reads_as_it_is(schema: Any) -> bool:
+    if schema["type"] in _KEPT:
+        return bool(schema.keys() <= {"type", "metadata"})
+    known = schema["type"] in {"dict", "list", "nullable"} and schema.keys() <= {"type", "metadata", *_PARTS_OF_JSON}
+    return known and all(_reads_as_it_is(schema[part]) for part in _PARTS_OF_JSON & schema.keys())
+
+
 def recorded(adapter: TypeAdapter[Any], value: Any, what: str, writer: str) -> Any:
     """A value as a cell of JSON values, from which `adapter` makes the same value again. Raises ValueRefused and FutureUsed.
 
@@ -138,7 +169,8 @@ def recorded(adapter: TypeAdapter[Any], value: Any, what: str, writer: str) -> A
         checked = validate(value)
         raw = adapter.serializer.to_json(checked, warnings=False)
         back = from_json(raw)
-        sound = validate(back) == checked and b"\\u0000" not in raw and b"Infinity" not in raw
+        read = back if _is_json(adapter) else validate(back)
+        sound = read == checked and b"\\u0000" not in raw and b"Infinity" not in raw
     except Exception:
         return plain(adapter, value, what)
     return Cell(back, raw.decode(), writer) if sound else plain(adapter, value, what)

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, wraps
@@ -20,7 +20,7 @@ from pointsman.definition.signature import ItemParameter, Signature
 from pointsman.errors import DefinitionError
 from pointsman.functional.body import Call, CallKind, Wanted, current_body, digest_of_arguments
 from pointsman.functional.mistakes import Unread, arguments_invalid
-from pointsman.functional.process import SLEEP, plain, recorded
+from pointsman.functional.process import SLEEP, is_plain, plain, recorded
 from pointsman.functional.record import ASKED, OUTCOMES, RESULTS, Asked, Returned
 
 P = ParamSpec("P")
@@ -109,25 +109,28 @@ class Task(Generic[P, R]):
             return _Direct(f"task {self.name!r}", lambda: self.function(*args, **kwargs))
         if self.name not in body.steps:
             raise DefinitionError(f"task {self.name!r} is not known to the entrypoint that calls it; name it in tasks= of the entrypoint.")
-        arguments = {
-            name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}")
-            for name, value in self._bound(args, kwargs).items()
-        }
-        kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
-        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, digest_of_arguments(arguments), self.step))
+        parameters, arguments = self.parameters, {}
+        for name, value in self._bound(args, kwargs):
+            adapter = parameters[name]
+            arguments[name] = value if is_plain(adapter, value) else plain(adapter, value, f"argument {name!r} of task {self.name!r}")
+        call: Call[R] = body.ask(Wanted(self.name, self._kind, self.step.returned, arguments, digest_of_arguments(arguments), self.step))
         return call
 
-    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-        """The arguments of a call by name. Raises what `arguments_invalid` makes."""
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+        """The arguments of a call, each with its name. Raises what `arguments_invalid` makes."""
         names = self._by_place
         if names is not None and len(args) == len(names) and not kwargs:
-            return dict(zip(names, args, strict=True))
+            return zip(names, args, strict=True)
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise arguments_invalid(self.name, self._signature, self.step.signature.uses, kwargs, error) from None
         bound.apply_defaults()
-        return bound.arguments
+        return bound.arguments.items()
+
+    @cached_property
+    def _kind(self) -> CallKind:
+        return "effect" if isinstance(self.step, Effect) else "task"
 
     @cached_property
     def _by_place(self) -> tuple[str, ...] | None:

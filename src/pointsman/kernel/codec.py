@@ -177,12 +177,8 @@ def storable(text: str) -> str:
 
 def digest(parts: Iterable[str]) -> str:
     """The SHA-256 of texts, each preceded by its length so that no two lists run together."""
-    sha = hashlib.sha256()
-    for part in parts:
-        raw = part.encode()
-        sha.update(b"%d:" % len(raw))
-        sha.update(raw)
-    return sha.hexdigest()
+    raws = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join([b"%d:%b" % (len(raw), raw) for raw in raws])).hexdigest()
 
 
 def digest_of(cells: Mapping[str, Cell], fields: Iterable[str]) -> str:
