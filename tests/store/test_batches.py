@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from pointsman.definition.messages import WhileOpen
 from pointsman.errors import Conflict, InboxChanged
-from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
+from pointsman.kernel.rows import Address, EventWrite, FieldWrite, NewCase, Post, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.store.sqlite import BATCH_MAX, open_sqlite
 
@@ -82,3 +84,49 @@ def test_refused_transitions_write_nothing_among_hundreds_that_are_written(tmp_p
         await store.close()
 
     asyncio.run(main())
+
+
+def letter(number: int, key: str, thread: str, while_open: WhileOpen = "hold") -> tuple[Post, Transition]:
+    new = NewCase("p", 1, None, correlation=thread)
+    begun = Transition(number, 0, 0, 2.0, Status.WAITING, new=new, fields=[FieldWrite("text", '"a"', "")])
+    return Post(Address("p", "", thread), "letter", key, '"hello"', 2.0, while_open), begun
+
+
+def test_messages_of_one_turn_start_cases_as_they_would_one_after_the_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        together = await open_sqlite(tmp_path / "together.db", now=1.0)
+        apart = await open_sqlite(tmp_path / "apart.db", now=1.0)
+        wanted = [
+            *(letter(10 + place, f"new {place}", f"thread {place}") for place in range(20)),
+            letter(40, "known", "elsewhere"),
+            letter(41, "new 3", "another thread"),
+            letter(42, "second", "thread 5"),
+            letter(43, "third", "open"),
+            letter(44, "fourth", "open", "supersede"),
+            letter(45, "fifth", "early"),
+            letter(46, "sixth", "thread 6", "new_case"),
+        ]
+        for store in (together, apart):
+            await store.post(*letter(1, "known", "open"))
+            await store.post(Post(Address("p", "", "early"), "letter", "early", '"first"', 1.5))
+
+        found = await asyncio.gather(*(together.post(*one) for one in wanted))
+        full = await asyncio.gather(
+            *(together.post(*letter(50 + place, f"late {place}", f"late {place}"), full=True) for place in range(3))
+        )
+        one_by_one = [await apart.post(*one) for one in wanted]
+        await together.close()
+        await apart.close()
+
+        assert found == one_by_one
+        assert full == [None] * 3
+        assert rows(tmp_path / "together.db") == rows(tmp_path / "apart.db")
+
+    asyncio.run(main())
+
+
+def rows(path: Path) -> list[list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(path)) as plain:
+        messages = plain.execute("SELECT name, key, correlation, case_id, status, body, at FROM messages ORDER BY key").fetchall()
+        cases = plain.execute("SELECT id, status, revision, correlation, inbox, wake_at FROM cases ORDER BY id").fetchall()
+        return [messages, cases, plain.execute("SELECT case_id, field, value FROM fields ORDER BY case_id").fetchall()]

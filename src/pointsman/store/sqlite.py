@@ -19,11 +19,11 @@ from typing import Any, TypeVar, cast
 
 from pointsman.errors import EngineStopped, StoreError, StoreLocked, StoreUnwritable
 from pointsman.kernel.record import record
-from pointsman.kernel.rows import Transition
+from pointsman.kernel.rows import Post, Transition
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import Failpoints, Reader, no_failpoints
+from pointsman.store.base import Failpoints, Posted, Reader, no_failpoints
 from pointsman.store.core_store import CoreStore
-from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
+from pointsman.store.sqlite_core import PostAsked, SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer, real
 from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.store.sqlite_threads import ThreadedReader
@@ -36,12 +36,16 @@ Work = Callable[[SqliteCore], Any]
 
 @record
 class _Job:
-    """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction."""
+    """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction.
+
+    `post` is the message that the work delivers, if that is what it does.
+    """
 
     work: Work
     answer: asyncio.Future[Any] | Future[Any]
     transition: Transition | None = None
     alone: bool = False
+    post: PostAsked | None = None
 
 
 class SqliteStore(CoreStore):
@@ -79,6 +83,14 @@ class SqliteStore(CoreStore):
     def commit(self, transition: Transition) -> Awaitable[int]:
         """Commit a transition; see the contract."""
         return self._hand_in(_nothing, transition)
+
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
+        """Deliver a message; see the contract."""
+        asked = PostAsked(post, start, released, full)
+        posted: Posted | None = await self._hand_in(lambda core: core.post(*asked), post=asked)
+        return posted
 
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         return self._hand_in(work)
@@ -139,11 +151,13 @@ class SqliteStore(CoreStore):
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_in(self, work: Work, transition: Transition | None = None, *, alone: bool = False) -> asyncio.Future[Any]:
+    def _hand_in(
+        self, work: Work, transition: Transition | None = None, *, alone: bool = False, post: PostAsked | None = None
+    ) -> asyncio.Future[Any]:  # fmt: skip
         if self._closed:
             raise self._stopped()
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._coming.append(_Job(work, answer, transition, alone))
+        self._coming.append(_Job(work, answer, transition, alone, post))
         if self._lone:
             self._hand_over()
         elif len(self._coming) == 1:
@@ -289,7 +303,17 @@ class SqliteStore(CoreStore):
                 answers += zip(first.values(), self.core.apply(transitions), strict=True)
             remaining = later
         # After the transitions: a release queued after a commit must see what the commit wrote.
-        return answers + [(job, job.work(self.core)) for job in batch if job.transition is None]
+        rest = [job for job in batch if job.transition is None]
+        return answers + self._run_rest(rest) if rest else answers
+
+    def _run_rest(self, rest: Sequence[_Job]) -> list[tuple[_Job, Any]]:
+        """Deliver messages that start cases in a few statements, then run the other jobs one by one."""
+        if len(rest) == 1:
+            return [(rest[0], rest[0].work(self.core))]
+        posts = [(place, job.post) for place, job in enumerate(rest) if job.post is not None]
+        posted = self.core.post_together([post for _, post in posts])
+        done = {posts[number][0]: one for number, one in posted.items()}
+        return [(job, done[place] if place in done else job.work(self.core)) for place, job in enumerate(rest)]
 
     def _run_apart(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Run each job in its own savepoint, so that one that fails does not affect the others."""

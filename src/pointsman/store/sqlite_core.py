@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
@@ -33,6 +33,18 @@ ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,7
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
 RECORDS_SECONDS = 365 * DAY_SECONDS  # for which the record of a deletion is kept: somebody may ask what has become of last year's cases
 NO_FIELD: tuple[None, None, None, bool] = (None, None, None, False)  # of a transition that writes no field
+
+
+_Names = tuple[str, ...]
+
+
+class PostAsked(NamedTuple):
+    """A message to deliver, as `MessageStore.post` takes it."""
+
+    post: Post
+    start: Transition | None
+    released: int | None
+    full: bool
 
 
 class SqliteCore:
@@ -183,6 +195,7 @@ class SqliteCore:
         branches: list[tuple[Any, ...]] = []
         searched: list[Transition] = []
         rare: list[Transition] = []
+        begun: list[tuple[int, NewCase]] = []
         for t in transitions:
             if t.case not in moved:
                 answers.append(self._refused(t))
@@ -196,6 +209,8 @@ class SqliteCore:
                 searched.append(t)
             if _has_more(t):
                 rare.append(t)
+            if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
+                begun.append((t.case, t.new))
         if fields:
             self._each("insert_journal", fields)
         if branches:
@@ -204,6 +219,8 @@ class SqliteCore:
             self._write_search(searched)
         for t in rare:
             self._write_rest(t)
+        if begun:
+            self._match_early(begun)
         return answers
 
     def _guard(self, transitions: Sequence[Transition]) -> set[int]:
@@ -242,13 +259,15 @@ class SqliteCore:
         self._next += max(events, 1)
         return number
 
-    def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement for many rows at once."""
+    def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Run a statement for many rows at once. Return what it finds."""
+        found: list[tuple[Any, ...]] = []
         for begun in range(0, len(rows), ROWS_MAX):
             piece = rows[begun : begun + ROWS_MAX]
             size, columns = room(len(piece)), len(piece[0])
             values = [*chain.from_iterable(piece), *[0] * ((size - len(piece)) * columns)]
-            self.connection.execute(many(self.sql[name], size, columns), values)
+            found += self.connection.execute(many(self.sql[name], size, columns), values).fetchall()
+        return found
 
     def _refused(self, t: Transition) -> int | Conflict:
         """The case that an earlier start with the same key created, or the Conflict of another transition."""
@@ -291,10 +310,15 @@ class SqliteCore:
             self._count(t.case, t.at, t.usage)
         for post in t.posts:
             self._deliver_to(post, post.to.case)
-        if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
-            early = do("match_early", (t.case, t.new.process, t.new.tenant, t.new.correlation)).rowcount
+
+    def _match_early(self, begun: Sequence[tuple[int, NewCase]]) -> None:
+        """Give new cases the messages that came before them."""
+        if not self._do("any_unmatched", ()).fetchone()[0]:
+            return
+        for case, new in begun:
+            early = self._do("match_early", (case, new.process, new.tenant, new.correlation)).rowcount
             if early:
-                do("set_inbox", (early, t.case))
+                self._do("set_inbox", (early, case))
 
     def _write_search(self, transitions: Sequence[Transition]) -> None:
         """Write what cases are found by: the rows of all cases in a few statements."""
@@ -359,6 +383,39 @@ class SqliteCore:
             self._insert_message(post, found, status)
         return Posted(found, status, started=status is MessageStatus.TAKEN)
 
+    def post_together(self, asked: Sequence[PostAsked]) -> dict[int, Posted | None]:
+        """Deliver those of these messages that only start a case, in a few statements (S10).
+
+        Return the answer to each, by its place. The others need statements of their own.
+        """
+        keys: dict[_Names, int] = {}
+        correlations: dict[_Names, int] = {}
+        for place, (post, start, released, _) in enumerate(asked):
+            process, tenant, correlation, _ = to = post.to
+            starts = start is not None and released is None and to.case is None and post.while_open != "new_case"
+            if not starts or post.key is None or correlation is None or self._erased(process, tenant, post.name, post.key) is not None:
+                continue
+            named, correlated = (process, tenant, post.name, post.key), (process, tenant, correlation)
+            if named not in keys and correlated not in correlations:
+                keys[named] = correlations[correlated] = place
+        if len(keys) < 2:
+            return {}
+        others = {keys[known] for known in self._each("known_messages", [*keys])}
+        others |= {correlations[used] for used in self._each("correlations_in_use", [*correlations])}
+        return self._start_together({place: asked[place] for place in keys.values() if place not in others})
+
+    def _start_together(self, asked: Mapping[int, PostAsked]) -> dict[int, Posted | None]:
+        answers: dict[int, Posted | None] = dict.fromkeys(asked)
+        starts = {place: (one.post, one.start) for place, one in asked.items() if one.start is not None and not one.full}
+        rows = []
+        for (place, (post, _)), number in zip(starts.items(), self.apply([start for _, start in starts.values()]), strict=True):
+            if isinstance(number, Exception):
+                raise number
+            rows.append(_message(post, number, MessageStatus.TAKEN))
+            answers[place] = Posted(number, MessageStatus.TAKEN, started=True)
+        self._each("insert_messages", rows)
+        return answers
+
     def _open_case(self, to: Address) -> int | None:
         row = self._do("open_case_by_correlation", (to.process, to.tenant, to.correlation)).fetchone()
         return None if row is None else int(row[0])
@@ -377,8 +434,7 @@ class SqliteCore:
         return Posted(case, status)
 
     def _insert_message(self, post: Post, case: int | None, status: MessageStatus) -> int | None:
-        values = (post.to.process, post.name, post.key, post.to.correlation, case, status, post.body, post.at, post.to.tenant)
-        row = self._do("insert_message", values).fetchone()
+        row = self._do("insert_message", _message(post, case, status)).fetchone()
         return None if row is None else int(row[0])
 
     def _erased_start(self, new: NewCase) -> int | None:
@@ -418,6 +474,12 @@ class SqliteCore:
         return answer
 
 
+def _message(post: Post, case: int | None, status: MessageStatus) -> tuple[Any, ...]:
+    """Return the row of a message, in the order of the statements that insert one."""
+    to = post.to
+    return to.process, post.name, post.key, to.correlation, case, status.value, post.body, post.at, to.tenant
+
+
 def _goes_on(t: Transition) -> bool:
     """Return whether a running case stays running, and does not wait."""
     counted = t.claims or t.takes or t.interruptions
@@ -429,7 +491,7 @@ def _has_more(t: Transition) -> bool:
     """Return whether a transition has any of the rare parts that `_write_rest` writes."""
     person = t.leaves_pause or t.pause is not None or t.climbs is not None
     effect = t.settlement is not None or t.intent is not None
-    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.new is not None)
+    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts)
 
 
 def concerns_the_file(error: Exception) -> bool:

@@ -80,6 +80,20 @@ ON CONFLICT (process, tenant, name, key) DO NOTHING RETURNING id;
 -- The message that has this key.
 SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages WHERE process = ? AND tenant = ? AND name = ? AND key = ?;
 
+-- name: known_messages
+-- Those of these messages whose keys are known.
+SELECT process, tenant, name, key FROM messages WHERE (process, tenant, name, key) IN (VALUES {rows});
+
+-- name: insert_messages
+-- Insert messages that have started cases.
+INSERT INTO messages (process, name, key, correlation, case_id, status, body, at, tenant) SELECT * FROM (VALUES {rows}) WHERE column5 > 0;
+
+-- name: correlations_in_use
+-- Those of these correlation keys that have an open case.
+SELECT process, tenant, correlation
+  FROM (VALUES {rows}) AS wanted CROSS JOIN cases INDEXED BY cases_correlated ON process = column1 AND tenant = column2 AND correlation = column3
+ WHERE correlation IS NOT NULL AND status NOT IN ('done', 'cancelled');
+
 -- name: open_case_by_correlation
 -- The open case with this correlation key that started last. Numbers are reserved in blocks, so it need not have the highest.
 SELECT id, status FROM cases INDEXED BY cases_correlated
@@ -93,6 +107,10 @@ UPDATE cases
        status = CASE WHEN status IN ('waiting', 'parked') THEN 'ready' ELSE status END
  WHERE id = :case AND status NOT IN ('done', 'cancelled')
 RETURNING status;
+
+-- name: any_unmatched
+-- Whether a message came before its case.
+SELECT EXISTS (SELECT 1 FROM messages WHERE status = 'unmatched');
 
 -- name: match_early
 -- Give a new case the messages that came before it.
