@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -301,3 +302,47 @@ def test_changes_are_told_to_a_script(tmp_path: Path) -> None:
         engine.check_ready()
         assert [*engine.processes] == [process]
         assert engine.clock.now() > 0
+
+
+def test_calls_of_one_turn_keep_their_context_and_their_results_apart(tmp_path: Path) -> None:
+    who = ContextVar[int]("who")
+
+    async def one(engine: BlockingEngine, number: int) -> int:
+        who.set(number)
+        return await engine.carry_out(lambda _: told())
+
+    async def told() -> int:
+        await asyncio.sleep(0)
+        if who.get() == 3:
+            raise ValueError("the third")
+        return who.get()
+
+    async def main(engine: BlockingEngine) -> list[int | BaseException]:
+        return await asyncio.gather(*(asyncio.create_task(one(engine, number)) for number in range(5)), return_exceptions=True)
+
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+        found = asyncio.run(main(engine))
+
+    assert [repr(result) for result in found] == ["0", "1", "2", "ValueError('the third')", "4"]
+
+
+def test_a_caller_that_is_cancelled_cancels_its_call(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    async def waits(_: Engine) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    async def main(engine: BlockingEngine) -> None:
+        caller = asyncio.create_task(engine.carry_out(waits))
+        await engine.carry_out(lambda inner: inner.check_ready())  # the first call has begun before
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+        asyncio.run(main(engine))
+
+        assert ended.wait(GIVEN_UP_SECONDS)

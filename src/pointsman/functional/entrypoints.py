@@ -139,7 +139,7 @@ class Entrypoint(Generic[G, R]):
         self, given: G | Command = None, config: Mapping[str, Any] | None = None, *, thread: str | None = None, key: str | None = None,  # type: ignore[assignment]
     ) -> R | Paused:  # fmt: skip
         """As `invoke`, without blocking the caller's event loop."""
-        return await asyncio.wrap_future(self._engine().begin(self._invoked(given, thread_of(config, thread), key)))
+        return await self._engine().carry_out(self._invoked(given, thread_of(config, thread), key))
 
     def stream(
         self, given: G | Command = None, config: Mapping[str, Any] | None = None, *, thread: str | None = None, key: str | None = None,  # type: ignore[assignment]

@@ -128,7 +128,13 @@ def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     return dumped
 
 
-_KEPT: Mapping[str, tuple[type, ...]] = {"any": (str, int, bool, type(None)), "str": (str,), "int": (int,), "bool": (bool,), "none": (type(None),)}
+_KEPT: Mapping[str, tuple[type, ...]] = {
+    "any": (str, int, bool, type(None)),
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "none": (type(None),),
+}
 """For the kinds of a schema: the types of the values that it keeps as they are, and that JSON keeps."""
 
 

@@ -5,12 +5,15 @@ import logging
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
-from functools import update_wrapper, wraps
+from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
+from functools import partial, update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
@@ -38,12 +41,18 @@ T = TypeVar("T")
 S = TypeVar("S", bound=State)
 
 
+_Handed = tuple[Coroutine[Any, Any, Any], Future[Any], Context]
+"""A call of another thread, the future that it waits for, and the values of its context variables."""
+
+
 class _Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._waiting: set[Future[Any]] = set()
+        self._handed: list[_Handed] = []
+        self._answers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Answers] = WeakKeyDictionary()
         self._closing = False
         self._changing = threading.Lock()  # so that a call is begun before the loop ends, or refused
         self._thread = threading.Thread(target=self._work, name="pointsman-loop", daemon=True)
@@ -88,10 +97,39 @@ class _Loop:
             if self._closing:
                 call.close()
                 raise EngineStopped(CLOSED)
-            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+            future: Future[T] = Future()
             self._waiting.add(future)
+            self._handed.append((call, future, copy_context()))
+            if len(self._handed) == 1:
+                self._loop.call_soon_threadsafe(self._begin_handed)
         future.add_done_callback(self._waiting.discard)
         return future
+
+    def _begin_handed(self) -> None:
+        """Begin what came since the loop was woken: each time wakes the other threads, too, as they give up the interpreter's lock."""
+        with self._changing:
+            handed, self._handed = self._handed, []
+        for call, future, context in handed:
+            if future.cancelled():
+                call.close()
+                continue
+            task = self._loop.create_task(_carried(call, future), context=context)
+            future.add_done_callback(partial(self._cancelled, task))
+
+    def _cancelled(self, task: asyncio.Task[None], future: Future[Any]) -> None:
+        if future.cancelled() and not task.done():
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    async def carry_out(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run `call` in the loop, and return its result in the event loop of the caller. Raises EngineStopped after `close`."""
+        here = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = here.create_future()
+        future = self.begin(call)
+        future.add_done_callback(partial(self._answers.setdefault(here, _Answers()).bring, answer))
+        try:
+            return await answer
+        finally:
+            future.cancel()
 
     def close(self) -> None:
         """End the thread. Calls that wait in other threads raise EngineStopped."""
@@ -102,6 +140,52 @@ class _Loop:
         for future in tuple(self._waiting):
             if not future.done():
                 future.set_exception(EngineStopped(CLOSED))
+
+
+async def _carried(call: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    """Run a call of another thread, which waits for the future."""
+    try:
+        result = await call
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except BaseException as error:
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        if future.set_running_or_notify_cancel():
+            future.set_result(result)
+
+
+class _Answers:
+    """Brings results to the event loop of another thread. Those that come together wake it once."""
+
+    def __init__(self) -> None:
+        self._come: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._told = False
+
+    def bring(self, answer: asyncio.Future[Any], future: Future[Any]) -> None:
+        """Bring the result of a future that is done, from any thread."""
+        self._come.append((answer, future))
+        if not self._told:
+            self._told = True
+            with suppress(RuntimeError):  # that loop is closed, so nobody waits there any more
+                answer.get_loop().call_soon_threadsafe(self._give)
+
+    def _give(self) -> None:
+        self._told = False  # before the results are taken, so that none stays behind
+        while self._come:
+            answer, future = self._come.popleft()
+            if answer.done():  # the caller was cancelled
+                continue
+            if future.cancelled():
+                answer.cancel()
+            elif (error := future.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(future.result())
 
 
 class _Blocking:
@@ -223,8 +307,12 @@ class BlockingEngine(_Blocking):
         """Run a coroutine of the engine in its event loop, and return a future of its result. Raises EngineStopped."""
         return self._loop.begin(call(self._inner))
 
+    async def carry_out(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the engine in its event loop, and return its result in the caller's. Raises EngineStopped."""
+        return await self._loop.carry_out(call(self._inner))
+
     def run(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
-        """The same, and wait for the result."""
+        """The same, and block until the result is there."""
         return self._loop.wait(call(self._inner))
 
     def new_key(self) -> str:

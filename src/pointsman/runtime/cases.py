@@ -146,6 +146,12 @@ class Cases:
 
         return await self._placed(session, happening, commit, drives=drives)
 
+    async def deliver(self, post: Post, released: int | None) -> Posted | None:
+        """Deliver a message that starts no case. Await it in a task of its own."""
+        posted = await self._messages.post(post, released=released)
+        self.scheduler.woken(self._ports.clock.now())
+        return posted
+
     async def post(
         self, session: CaseSession, started: StartAsked, post: Post, released: int | None, *, full: bool
     ) -> Posted | None:  # fmt: skip
@@ -159,7 +165,10 @@ class Cases:
             assert plan.transition is not None
             posted.append(await self._messages.post(post, plan.transition, released=released, full=full))
             [one] = posted
-            if one is None or not one.started:
+            if one is None:
+                return 0
+            if not one.started:
+                self.scheduler.woken(self._ports.clock.now())
                 return 0
             self._commits.committed(session, plan)
             return plan.case.row.id

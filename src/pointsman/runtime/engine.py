@@ -206,8 +206,12 @@ class Engine:
         self._check_running()
         return asyncio.run_coroutine_threadsafe(call(self), self._loop)
 
+    async def carry_out(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the engine in its event loop, and return its result in the caller's. Raises EngineStopped."""
+        return await asyncio.wrap_future(self.begin(call))
+
     def run(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:
-        """The same, and wait for the result. Raises RuntimeError in the engine's event loop, which would wait for itself."""
+        """The same as `begin`, and wait for the result. Raises RuntimeError in the engine's event loop, which would wait for itself."""
         if threading.get_ident() == self._thread:
             raise RuntimeError("the engine was waited for in its own event loop; await it there, or make the function that calls it async")
         return self.begin(call).result()

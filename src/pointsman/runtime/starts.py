@@ -115,7 +115,7 @@ class Starts:
         post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
         # A full intake refuses only what would start a case. It always takes duplicates and messages for open cases.
         with await self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
-            posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=entry.busy is not None))
+            posted = await self._deliver(registered, accept, value, post, priority, full=entry.busy is not None)
             if posted is None:
                 assert entry.busy is not None, "only a full intake refuses"
                 raise entry.busy
@@ -144,21 +144,16 @@ class Starts:
         value = adapter_of(accept.message).validate_json(row.body)
         case = await self._cases.row(row.case or 0)
         post = Post(Address(row.process, row.tenant, row.correlation), row.name, row.key, row.body, self._clock.now(), "hold")
-        await self._cases.apart(self._deliver(registered, accept, value, post, case.priority, released=row.id))
+        await self._deliver(registered, accept, value, post, case.priority, released=row.id)
 
     async def _deliver(
         self, process: AnyProcess, accept: Accept, value: Any, post: Post, priority: int, *, released: int | None = None, full: bool = False
     ) -> Posted | None:  # fmt: skip
-        scheduler = self._cases.scheduler
         if accept.starts is False:
-            posted = await self._store.post(post, released=released)
-        else:
-            new = NewCase(process.name, process.version, None, post.to.tenant, priority, post.to.correlation)
-            came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
-            posted = await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
-        if posted is not None and not posted.started:
-            scheduler.woken(self._clock.now())
-        return posted
+            return await self._cases.apart(self._cases.deliver(post, released))
+        new = NewCase(process.name, process.version, None, post.to.tenant, priority, post.to.correlation)
+        came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
+        return await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
 
 
 def _check_key(what: str, key: str | None) -> None:

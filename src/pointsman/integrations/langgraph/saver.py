@@ -84,7 +84,7 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
 
     async def in_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the engine in its event loop, and await it in any other."""
-        return await asyncio.wrap_future(self.engine.begin(call))
+        return await self.engine.carry_out(call)
 
     def wait_for_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """The same for a plain function in a thread. Raises RuntimeError in the engine's event loop, which would wait for itself."""
