@@ -16,7 +16,8 @@ class ResendServer(ThreadingHTTPServer):
     """Takes each idempotency key once within a day. `faults` befall the next requests, one each:
 
     a status is answered instead; "silence after taking" and "drop after taking" take the mail and say nothing;
-    "concurrent" is what a key that is at work just now is answered. `mails` is what it sent, `asked` counts the requests.
+    "concurrent" is what a key that is at work just now is answered. `mails` is what it sent, `asked` counts the requests. `took` is called
+    with the path of a request whose mail was taken, before it is answered.
     """
 
     daemon_threads = False
@@ -28,6 +29,7 @@ class ResendServer(ThreadingHTTPServer):
         self.mails: list[dict[str, Any]] = []
         self.keys: dict[str, tuple[float, bytes, str]] = {}
         self.asked: list[dict[str, str]] = []
+        self.took: Callable[[str], None] = lambda path: None
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -49,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, int):
             self.refuse(fault, "fault", "Told to fail.", {"Retry-After": "7"} if fault == 429 else {})
         elif (mail_id := self.take(body)) is not None and fault is None:
+            self.server.took(self.path)
             self.answer(200, {"id": mail_id})
         elif fault == "silence after taking":
             self.rfile.read(1)  # until the client has given up

@@ -429,5 +429,5 @@ async def either(*waits: Any) -> None:
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
-    for task in done:
-        task.result()
+    if failures := [failure for task in done if (failure := task.exception()) is not None]:
+        raise failures[0]  # all were asked for, because a failed engine fails whoever waits for it
