@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 Cut = Literal["before", "after"]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-COMMITS = re.compile(rb"(^|;)\s*(COMMIT|END)\b", re.IGNORECASE)
+COMMITS = re.compile(rb"(^|;)\s*(COMMIT|END|WITH batch)\b", re.IGNORECASE)  # the last one is the statement of a whole batch
 ENCRYPTION = {(80_877_103).to_bytes(4, "big"), (80_877_104).to_bytes(4, "big")}  # SSLRequest and GSSENCRequest
 QUERY, PARSE, BIND, SYNC = b"Q", b"P", b"B", b"S"  # of the client
 READY = b"Z"  # of the server: one for each Query and each Sync, after everything that they caused

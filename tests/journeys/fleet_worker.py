@@ -99,7 +99,7 @@ async def main(url: str, port: int, kind: str, lease_seconds: float, first_secon
     except PointsmanError as error:
         end = f"gave up: {type(error).__name__}: {str(error).replace(url.partition('?')[0], 'the database')}"
     writer = store and store._writer
-    print(json.dumps([end, writer.unknown if writer else 0, writer.found_committed if writer else 0]), flush=True)
+    print(json.dumps([end, writer.fates.unknown if writer else 0, writer.fates.found_committed if writer else 0]), flush=True)
 
 
 if __name__ == "__main__":

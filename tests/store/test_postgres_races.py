@@ -540,14 +540,21 @@ def test_an_event_that_is_appended_while_its_case_expires_leaves_nothing_behind(
     race(2, scenario)
 
 
-@pytest.mark.parametrize("begin", ["begin_batch", "has_lease"])
-def test_an_engine_that_is_still_writing_is_not_forgotten(race: Race, postgres_url: str, begin: str) -> None:
+@pytest.mark.parametrize(("begin", "line"), [("begin_batch", 1), ("begin_batch", 2), ("has_lease", 1)])
+def test_an_engine_that_is_still_writing_is_not_forgotten(race: Race, postgres_url: str, begin: str, line: int) -> None:
     """Its lease is over while it commits a batch or a claim; another engine must be able to take over what it is committing."""
 
     async def scenario(stores: list[PostgresStore]) -> None:
         [store] = stores
         case = await new_case(store)
-        values = {"engine": store._writing.engine, "number": store._writer._number + 1, "skew": 0.0, "now": 20.0, "cases": [case]}
+        values = {
+            "engine": store._writing.engine,
+            "line": 1,
+            "number": store._writer.lines[0].number + 1,
+            "skew": 0.0,
+            "now": 20.0,
+            "cases": [case],
+        }
         async with store.connections.transaction() as connection:
             for statement in (begin, "claim_cases"):
                 await rows_of(connection, store.connections.sql[statement], values)

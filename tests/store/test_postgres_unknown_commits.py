@@ -55,9 +55,8 @@ def test_a_batch_is_written_once_wherever_connections_are_cut(proxy: Proxy, cuts
     async def scenario(store: PostgresStore) -> None:
         proxy.cut_at_commit(*cuts)
         cases = [await new_case(store), await new_case(store)]
-        writer = store._writer
         assert proxy.cuts == len(cuts)
-        assert (writer.unknown, writer.found_committed) == (1, found)
+        assert (store._writer.fates.unknown, store._writer.fates.found_committed) == (1, found)
         assert [row.id for row in await store.cases()] == cases
 
     run(proxy, scenario)

@@ -17,6 +17,7 @@ from pointsman.store.postgres.checkpoints import PostgresCheckpoints
 from pointsman.store.postgres.claims import Claims
 from pointsman.store.postgres.connections import LOST, ConnectionLost, Connections, TryAgain, explained, place_of, rows_of
 from pointsman.store.postgres.keeping import PostgresKeeping, clock_high_water
+from pointsman.store.postgres.line import LINES
 from pointsman.store.postgres.messages import post_message
 from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
@@ -258,7 +259,7 @@ async def open_postgres(
             await rows_of(connection, known["forget_engines"], {"engines": lapsed})
             await rows_of(connection, known["forget_commits"])
             [(engine,)] = await rows_of(connection, known["enter_engine"], {"seconds": lease_seconds, "skew": skew()})
-            await rows_of(connection, known["enter_commits"], {"engine": engine})
+            await rows_of(connection, known["enter_commits"], {"engine": engine, "lines": LINES})
         writing = Writing(known, meta["incarnation"], engine, int(meta["era"]))
         return PostgresStore(connections, writing, await clock_high_water(connections), failpoints, lease_seconds, skew)
     except BaseException:

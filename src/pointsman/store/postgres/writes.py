@@ -17,12 +17,12 @@ from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition, U
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import erased_key
 from pointsman.store.journal import packed_in_full
+from pointsman.store.postgres.batches import NO_FIELD, Batches
 from pointsman.store.postgres.connections import rows_of
 from pointsman.store.postgres.delivery import deliver
 from pointsman.store.postgres.keeping import erase
 
 Answer = int | Conflict
-_NO_FIELD = FieldWrite("", None, "")
 
 
 class Call(NamedTuple):
@@ -40,6 +40,7 @@ class Writing:
         self.incarnation = incarnation
         self.engine = engine
         self.era = era
+        self.batches = Batches(sql, engine, era)
 
     async def apply(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> list[Answer]:
         """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.
@@ -56,7 +57,7 @@ class Writing:
         await self._finish(connection, passed, numbering)
         if len(passed) == len(transitions):
             return [t.case for t in transitions]
-        refused = await self._refused(connection, [t for t in transitions if t.case not in moved])
+        refused = await self.refused(connection, [t for t in transitions if t.case not in moved])
         return [t.case if t.case in moved else refused[t.case] for t in transitions]
 
     def _guards(self, transitions: Sequence[Transition], numbering: "_Numbers") -> list[Call]:
@@ -89,7 +90,7 @@ class Writing:
         }  # fmt: skip
 
     def _row(self, t: Transition, numbering: "_Numbers") -> dict[str, Any]:
-        field, text, writer, appends = t.fields[0] if t.fields else _NO_FIELD
+        field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
         return {
             "id": t.case, "revision": t.revision, "fence": t.fence, "attempts": t.attempts, "steps": t.steps, "step": t.step, "rule": t.rule,
             "reason": t.reason, "at": t.at, "engine": self.engine if t.status is Status.RUNNING else None, "n": numbering.next(),
@@ -161,7 +162,7 @@ class Writing:
             cursors = [await connection.execute(self.sql[call.name], call.values) for call in calls]
         return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]  # which a cursor has once the pipeline ends
 
-    async def _refused(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> dict[int, Answer]:
+    async def refused(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> dict[int, Answer]:
         """For each refused transition, the case that an earlier start created, or why it is in conflict."""
         answers: dict[int, Answer] = {}
         starts = [t for t in transitions if t.new is not None]
@@ -176,8 +177,7 @@ class Writing:
             standings = {case: (revision, fence) for case, revision, fence in rows}
             for t in moves:
                 same = standings.get(t.case) == (t.revision, t.fence)
-                received, moved = f"case {t.case} has received a message", f"case {t.case} is no longer at revision {t.revision}"
-                answers[t.case] = InboxChanged(received) if same else Conflict(moved)
+                answers[t.case] = InboxChanged(f"case {t.case} has received a message") if same else has_moved(t)
         return answers
 
     async def append(
@@ -190,6 +190,11 @@ class Writing:
         if events:
             calls.append(Call("append_events", {"era": self.era, "n": 0, "case": case, "at": at, "events": packed_in_full(events)}))
         await self.run(connection, calls)
+
+
+def has_moved(t: Transition) -> Conflict:
+    """What a transition is told whose case is elsewhere by now."""
+    return Conflict(f"case {t.case} is no longer at revision {t.revision}")
 
 
 _ORDER = (

@@ -16,7 +16,8 @@
 --   case_usage, day_usage  what the responses of models used; `shard` as in `case_counts`
 --   search, words  what cases are found by: the values of searchable fields, and the words in them
 --   engines      the engines that share the store: until when each has its lease, and when it was last heard, by the database's clock
---   commits      the number of the last batch that an engine committed, so that it can find out whether an unanswered commit happened
+--   commits      the number of the last batch that an engine committed on each of its lines (the connections that write batches), and that of
+--                its transaction, so that it can find out whether an unanswered commit happened, and what it wrote
 --   limits       the state of each limit that was ever used, as JSON
 --   definitions, schedules, blobs, meta  as their names say
 --
@@ -223,8 +224,11 @@ CREATE TABLE pointsman.engines (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE pointsman.commits (
-  engine bigint PRIMARY KEY,
-  number bigint NOT NULL
+  engine bigint NOT NULL,
+  line   integer NOT NULL,
+  number bigint NOT NULL,
+  tx     bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (engine, line)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE pointsman.limits (
@@ -279,8 +283,9 @@ $$ SELECT CASE WHEN status IN ('waiting', 'parked', 'blocked') THEN coalesce(ste
 CREATE FUNCTION pointsman.counted_as(status text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$ SELECT CASE status WHEN 'running' THEN 'ready' ELSE status END $$;
 
--- The rows that this session counts in. Any two sessions may share them.
-CREATE FUNCTION pointsman.shard() RETURNS integer LANGUAGE sql STABLE AS $$ SELECT pg_backend_pid() % 16 $$;
+-- The rows that this session counts in. Any two sessions may share them, but then one waits for the other, so the lines of an engine do not.
+CREATE FUNCTION pointsman.shard() RETURNS integer LANGUAGE sql STABLE AS
+$$ SELECT coalesce(nullif(current_setting('pointsman.shard', true), '')::integer, pg_backend_pid()) % 16 $$;
 
 CREATE FUNCTION pointsman.count_new_cases() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -325,10 +330,10 @@ CREATE VIEW pointsman.events AS
 SELECT tx, n, case_id, revision, event.value ->> 0 AS kind, event.value ->> 1 AS step, (event.value ->> 2)::integer AS attempt, at, event.value -> 3 AS facts
   FROM pointsman.journal CROSS JOIN json_array_elements(events::json) AS event WHERE events IS NOT NULL;
 
--- Begin an engine's batch with this number, or raise: it was given up.
-CREATE FUNCTION pointsman.begin_batch(of_engine bigint, batch bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Begin the batch with this number on a line of an engine, or raise: it was given up.
+CREATE FUNCTION pointsman.begin_batch(of_engine bigint, of_line integer, batch bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE pointsman.commits SET number = batch WHERE engine = of_engine AND number = batch - 1;
+  UPDATE pointsman.commits SET number = batch, tx = pg_current_xact_id()::text::bigint WHERE engine = of_engine AND line = of_line AND number = batch - 1;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'batch % of engine % was given up', batch, of_engine USING ERRCODE = 'PM001';
   END IF;

@@ -6,19 +6,81 @@ SELECT name, value FROM pointsman.meta;
 
 -- name: begin_batch
 -- Begin the batch with this number. An earlier number means that the batch has been given up: raise, so that nothing of it is written.
-SELECT pointsman.begin_batch(%(engine)s, %(number)s);
+SELECT pointsman.begin_batch(%(engine)s, %(line)s, %(number)s);
 
 -- name: last_batch
--- The number of the last batch that was committed. The lock waits for a batch that is being committed.
-SELECT number FROM pointsman.commits WHERE engine = %(engine)s FOR UPDATE;
+-- The number of the last batch that was committed, and that of its transaction. The lock waits for a batch that is being committed.
+SELECT number, tx FROM pointsman.commits WHERE engine = %(engine)s AND line = %(line)s FOR UPDATE;
+
+-- name: written_by
+-- The cases whose transitions this transaction wrote.
+SELECT case_id FROM pointsman.journal WHERE tx = %(era)s + %(tx)s::bigint AND at IS NOT NULL;
 
 -- name: void_batch
 -- Skip a batch's number and the next one: if the batch is still on its way to the server, it will raise. A batch that was committed leaves
 -- its own number, so that it differs from one that was given up.
-UPDATE pointsman.commits SET number = %(number)s::bigint + 1 WHERE engine = %(engine)s;
+UPDATE pointsman.commits SET number = %(number)s::bigint + 1 WHERE engine = %(engine)s AND line = %(line)s;
 
 -- name: enter_commits
-INSERT INTO pointsman.commits (engine, number) VALUES (%(engine)s, 0);
+INSERT INTO pointsman.commits (engine, line, number) SELECT %(engine)s, line, 0 FROM generate_series(1, %(lines)s) AS line;
+
+-- name: write_batch
+-- A whole batch as one statement, which is its own transaction: `parts` are one or more of the next three, and `ids` reads which cases they wrote. It
+-- has no key, no correlation and nothing else that needs a look at what others have just committed.
+WITH batch AS MATERIALIZED (SELECT pointsman.begin_batch(%(engine)s, %(line)s, %(number)s)),
+{parts}
+SELECT ARRAY({ids}) FROM batch;
+
+-- name: batch_moves
+-- Like `move`. Each parameter has a column, whose values are separated, with a mark for null; it is empty if all are null. The server
+-- splits a text faster than it reads JSON.
+t AS MATERIALIZED (
+  SELECT * FROM unnest({columns}) AS t ({names})
+), moved AS (
+  UPDATE pointsman.cases AS c
+     SET revision = c.revision + 1, fence = c.fence + coalesce(t.claims, 0), attempts = t.attempts, steps = t.steps, step = t.step,
+         rule = t.rule, reason = t.reason, interruptions = t.interruptions, waits = false,
+         engine = coalesce(t.engine, c.engine), updated_at = t.at, status = t.status, wake_at = t.wake_at,
+         outcome = t.outcome, needs = t.needs, version = coalesce(t.version, c.version)
+    FROM t
+   WHERE c.id = t.id AND c.revision = t.revision AND c.fence = t.fence AND c.inbox = coalesce(t.inbox, c.inbox)
+  RETURNING c.id, c.revision, t.n, t.at, t.events, t.field, t.appends, t.writer, t.value
+), moved_journal AS (
+  INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision, at, events, field, coalesce(appends, false), writer, value FROM moved
+)
+
+-- name: batch_starts
+-- Like `start`.
+s AS MATERIALIZED (
+  SELECT * FROM unnest({columns}) AS s ({names})
+), started AS (
+  INSERT INTO pointsman.cases (id, process, version, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome,
+                               created_at, updated_at, tenant, priority, parent, needs, interruptions, engine)
+  SELECT id, process, version, status, revision + 1, fence + coalesce(claims, 0), wake_at, attempts, steps, step, rule, reason, outcome, at, at,
+         coalesce(tenant, ''), priority, parent, needs, interruptions, engine
+    FROM s
+  RETURNING id
+), started_journal AS (
+  INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision + 1, at, events, field, coalesce(appends, false), writer, value FROM s
+)
+
+-- name: batch_fields
+-- The further rows of journal entries.
+f AS MATERIALIZED (
+  SELECT * FROM unnest({columns}) AS f ({names})
+), field_journal AS (
+  INSERT INTO pointsman.journal (tx, n, case_id, revision, field, appends, writer, value)
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, case_id, revision, field, coalesce(appends, false), writer, value
+    FROM f WHERE case_id = ANY(ARRAY({ids}))
+)
+
+-- name: batch_moved
+SELECT id FROM moved;
+
+-- name: batch_started
+SELECT id FROM started;
 
 -- name: lock_cases
 -- Lock the cases that a batch will change in the order of their numbers, so that two engines do not wait for each other.
@@ -46,7 +108,7 @@ WITH t AS MATERIALIZED (
 ), written AS (
   INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
   SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision, at, events, field, coalesce(appends, false), writer, value
-    FROM t JOIN started USING (id)
+    FROM t WHERE id = ANY(ARRAY(SELECT id FROM started))
 )
 SELECT id FROM started;
 
@@ -73,11 +135,10 @@ WITH t AS MATERIALIZED (
          outcome = t.outcome, needs = t.needs, version = coalesce(t.version, c.version)
     FROM t
    WHERE c.id = t.id AND c.revision = t.revision AND c.fence = t.fence AND c.inbox = coalesce(t.inbox, c.inbox)
-  RETURNING c.id
+  RETURNING c.id, c.revision, t.n, t.at, t.events, t.field, t.appends, t.writer, t.value
 ), written AS (
   INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
-  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision + 1, at, events, field, coalesce(appends, false), writer, value
-    FROM t JOIN moved USING (id)
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision, at, events, field, coalesce(appends, false), writer, value FROM moved
 )
 SELECT id FROM moved;
 
@@ -319,9 +380,12 @@ UPDATE pointsman.cases AS c
   FROM dead WHERE c.id = dead.id;
 
 -- name: lock_lapsed
--- Lock the engines without a lease, except those that are committing something.
-SELECT e.id FROM pointsman.engines AS e JOIN pointsman.commits AS c ON c.engine = e.id
- WHERE e.lease_until <= pointsman.store_time(%(skew)s) FOR UPDATE OF e, c SKIP LOCKED;
+-- Lock the engines without a lease, except those that are committing something on one of their lines.
+WITH locked AS MATERIALIZED (
+  SELECT e.id FROM pointsman.engines AS e JOIN pointsman.commits AS c ON c.engine = e.id
+   WHERE e.lease_until <= pointsman.store_time(%(skew)s) FOR UPDATE OF e, c SKIP LOCKED
+)
+SELECT id FROM locked GROUP BY id HAVING count(*) = (SELECT count(*) FROM pointsman.commits WHERE engine = locked.id);
 
 -- name: forget_engines
 -- Delete engines that no case names as running.
