@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from moving_world import World, go_on, make_file, opened
 from typer.testing import CliRunner
 
-from pointsman import Engine, StoreError, ValueRefused, open_reader
+from pointsman import Engine, Status, StoreError, ValueRefused, open_reader
 from pointsman.cli.main import app
 from pointsman.integrations.langgraph import PointsmanSaver
+from pointsman.kernel.rows import FieldWrite, NewCase, Transition
 from pointsman.store import moving
 from pointsman.store.postgres import arriving
 from pointsman.store.postgres.connections import Connections, place_of
@@ -32,6 +34,7 @@ from tiers import figure, seed
 T = TypeVar("T")
 
 NOT_MOVED = {"engines", "commits", "case_counts", "meta", "users", "tokens", "sessions", "audit"}
+LITTLE_BYTES = 1_000_000  # far less than 5,000 cases of a kilobyte
 LEFT_OUT = {("cases", "engine"), ("cases", "rank"), ("cases", "need"), ("cases", "still_rule"), ("cases", "still_at")}
 
 
@@ -234,6 +237,34 @@ def test_a_dry_run_changes_neither_place(file: Path, postgres_url: str) -> None:
     assert rows(postgres_url, f"SELECT 1 FROM pg_namespace WHERE nspname = '{place_of(postgres_url).schema}'") == []
 
 
+def test_a_move_of_more_cases_takes_no_more_memory(tmp_path: Path, postgres: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    peaks = []
+    for cases in (1_000, 6_000):
+        file = tmp_path / f"{cases}.db"
+        asyncio.run(fill(file, cases))
+        with postgres.schema() as url:
+            tracemalloc.start()
+            moved = move(file, url)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert moved.open_cases == cases
+
+    with capsys.disabled():
+        print(f"\n1,000 cases: {peaks[0]:,} bytes at most; 6,000 cases: {peaks[1]:,}")
+    assert peaks[1] < peaks[0] + LITTLE_BYTES
+
+
+async def fill(file: Path, cases: int) -> None:
+    """Write waiting cases with a field of a kilobyte each."""
+    store = await open_sqlite(file, now=10.0)
+    numbers = await store.reserve(cases)
+    fields = [FieldWrite("message", json.dumps("x" * 1_000), "")]
+    await asyncio.gather(
+        *(store.commit(Transition(case, 0, 0, 10.0, Status.WAITING, new=NewCase("p", 1, f"k{case}"), fields=fields)) for case in numbers)
+    )
+    await store.close()
+
+
 def test_the_authors_own_tables_are_named(file: Path, postgres_url: str) -> None:
     in_file(file, "CREATE TABLE seats (seat INTEGER PRIMARY KEY)")
 
@@ -287,7 +318,8 @@ def test_a_database_that_is_in_use_or_has_content_is_refused(file: Path, postgre
 
     asyncio.run(main())
     asyncio.run(open_and_leave(postgres_url))
-    assert "has content of its own (in definitions" in refused("--from", file, "--to", postgres_url)
+    for more in (("--dry-run",), ()):
+        assert "has content of its own (in definitions" in refused("--from", file, "--to", postgres_url, *more)
     with open_reader(file) as reader:
         assert len(asyncio.run(reader.cases())) == 11
     asyncio.run(open_and_leave(file))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pointsman.errors import StoreError
 from pointsman.kernel.snapshot import ENDED
 from pointsman.store.base import Failpoints, no_failpoints
-from pointsman.store.postgres import migrate_url, postgres_place
+from pointsman.store.postgres import postgres_place
 from pointsman.store.sqlite_leaving import Leaving, leaving, looking
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ async def move(path: Path, url: str, *, now: float, tell: Tell, failpoints: Fail
             if arrived is not None and arrived[0] == file.incarnation:
                 moving = _found(file, place, arrived[1], tell)
             else:
+                await database.forget_lapsed()
                 await database.refuse_content(TABLES)
                 moving = await _carry(file, database, tell, failpoints)
                 await database.set_moved_from(_digest(moving.tables))
@@ -128,14 +129,17 @@ async def move(path: Path, url: str, *, now: float, tell: Tell, failpoints: Fail
 
 
 async def look(path: Path, url: str, *, tell: Tell) -> Moving:
-    """Say what would move, and change nothing. Raises StoreError as `move` does, except for what is in the database."""
+    """Say what would move, and change nothing. Raises StoreError as `move` does."""
     to = postgres_place(url)
-    from pointsman.store.postgres.arriving import shown  # noqa: PLC0415 - only if psycopg is installed
+    from pointsman.store.postgres.arriving import looking as looking_there  # noqa: PLC0415 - only if psycopg is installed
+    from pointsman.store.postgres.arriving import shown  # noqa: PLC0415
 
     with looking(path) as file:
         _refuse_elsewhere(file, place := shown(to))
         moving = _report(file, place, [_counted(file, table, tell) for table in TABLES])
-    await migrate_url(url, dry_run=True)
+        async with looking_there(url) as database:
+            if database is not None and (database.moved_from() or ("", ""))[0] != file.incarnation:
+                await database.refuse_content(TABLES)
     return moving
 
 

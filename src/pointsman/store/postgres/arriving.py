@@ -36,11 +36,14 @@ class Arriving:
             return None
         return self._facts["incarnation"], str(json.loads(self._facts[MOVED_FROM])["digest"])
 
-    async def refuse_content(self, tables: Sequence[str]) -> None:
-        """Raise StoreError if an engine has the database open, or anything is in it. Engines whose leases have ended can commit nothing more."""
+    async def forget_lapsed(self) -> None:
+        """Forget the engines whose leases have ended, so that they can commit nothing more."""
         lapsed = [engine for (engine,) in await self._do("lock_lapsed", {"skew": 0.0})]
         await self._do("forget_engines", {"engines": lapsed})
         await self._do("forget_commits")
+
+    async def refuse_content(self, tables: Sequence[str]) -> None:
+        """Raise StoreError if an engine has the database open, or anything is in it."""
         [(live,)] = await self._do("live_engines")
         if live:
             raise StoreError(f"{self.place} is open in an engine ({live} in all); stop it, or wait until its lease has ended.")
@@ -117,5 +120,21 @@ async def arriving(url: str) -> AsyncIterator[Arriving]:
             yield Arriving(connections, connection, dict(await rows_of(connection, connections.sql["all_meta"])))
         if MOVED_FROM not in dict(await connections.rows(connections.sql["all_meta"])):
             raise StoreError(f"{shown(connections.place)} has not committed what came in; move again.")
+    finally:
+        await connections.close()
+
+
+@asynccontextmanager
+async def looking(url: str) -> AsyncIterator[Arriving | None]:
+    """Open a database as it is, to see whether something is in it; None if it has no tables yet. Raises StoreError with the fix."""
+    connections = Connections(place_of(url))
+    try:
+        await connections.open()
+        await schema.check(connections)
+        if await schema.missing(connections):
+            yield None
+        else:
+            async with connections.transaction() as connection:
+                yield Arriving(connections, connection, dict(await rows_of(connection, connections.sql["all_meta"])))
     finally:
         await connections.close()

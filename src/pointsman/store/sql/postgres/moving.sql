@@ -15,8 +15,8 @@ SELECT {columns} FROM {table} LIMIT 0;
 SELECT EXISTS (SELECT FROM {table});
 
 -- name: live_engines
--- How many engines have the database open. Those whose leases have ended are forgotten.
-SELECT count(*) FROM pointsman.engines;
+-- How many engines have the database open, as far as their leases say.
+SELECT count(*) FROM pointsman.engines WHERE lease_until > pointsman.store_time(0);
 
 -- name: count_in
 -- How many cases the database has counted.
