@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Refused,
         Rejected,
         Stale,
+        StoreAway,
         StoreError,
         StoreForeign,
         StoreLocked,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from pointsman.runtime.engine import Engine
     from pointsman.runtime.starts import Delivered, Started
     from pointsman.runtime.tasks import Task, TaskPage
+    from pointsman.runtime.worker import Worker, stop_signals
     from pointsman.store.base import Reader
     from pointsman.store.postgres import is_url, postgres_place, reading_url
     from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
@@ -98,7 +100,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "definition.signature": "Item Peek Signed",
     "definition.state": "Blob Failure Searchable State",
     "definition.transactions": "Database Transaction",
-    "errors": "AlreadyAnswered AnswerInvalid BudgetSpent Busy CheckError DefinitionError EngineStopped InputInvalid NoModelResponse NotSent NotWaiting PointsmanError Refused Rejected Stale StoreError StoreForeign StoreLocked StoreNewer StoreUnwritable SubprocessCrashed UnknownCase UnknownProcess ValueRefused VersionNotAccepted",
+    "errors": "AlreadyAnswered AnswerInvalid BudgetSpent Busy CheckError DefinitionError EngineStopped InputInvalid NoModelResponse NotSent NotWaiting PointsmanError Refused Rejected Stale StoreAway StoreError StoreForeign StoreLocked StoreNewer StoreUnwritable SubprocessCrashed UnknownCase UnknownProcess ValueRefused VersionNotAccepted",
     "kernel.rows": "CaseRow EffectRow EventRow",
     "kernel.snapshot": "Status",
     "mappings.http": "http_outcome raise_for_outcome",
@@ -115,6 +117,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.engine": "Engine",
     "runtime.starts": "Delivered Started",
     "runtime.tasks": "Task TaskPage",
+    "runtime.worker": "Worker stop_signals",
     "store.base": "Reader",
     "store.postgres": "is_url postgres_place reading_url",
     "store.query": "CaseCount CasePage CaseQuery FoundCase Order",
@@ -196,6 +199,7 @@ __all__ = [
     "Started",
     "State",
     "Status",
+    "StoreAway",
     "StoreError",
     "StoreForeign",
     "StoreLocked",
@@ -213,6 +217,7 @@ __all__ = [
     "ValueRefused",
     "VersionNotAccepted",
     "Violation",
+    "Worker",
     "answer_with",
     "check_cases",
     "compensate",
@@ -244,6 +249,7 @@ __all__ = [
     "remind",
     "smtp_outcome",
     "smtp_send",
+    "stop_signals",
     "when",
 ]
 

@@ -133,6 +133,10 @@ class StoreError(PointsmanError):
     """The store cannot be used as it is."""
 
 
+class StoreAway(StoreError):
+    """The database cannot be reached now, or takes no connections yet. The same call can succeed later."""
+
+
 class StoreLocked(StoreError):
     """Another engine or program has locked the file."""
 

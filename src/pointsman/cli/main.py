@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "move": "moving.move",
     "import-langgraph": "taking_over.import_langgraph",
     "serve": "serving.serve",
+    "worker": "working.worker",
     "draw": "looking.draw",
     "map": "looking.map_command",
     "users": "accounts.users",

@@ -1,28 +1,36 @@
 """The command that prepares a PostgreSQL database for this release."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pointsman.cli.places import database
 from pointsman.cli.terminal import console, exit_with, or_exit
-from pointsman.store.postgres import is_url, migrate_url
+from pointsman.store.postgres import migrate_url
 from pointsman.store.statements import migrations
 
 
 def migrate(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="The database: postgresql://user@host/database, with ?schema=NAME for another schema.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[URL]",
+            help="The database: postgresql://user@host/database, with ?schema=NAME for another schema (default: POINTSMAN_DB).",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the migrations that are missing, and change nothing.")] = False,
 ) -> None:
     """Create or migrate the tables of a PostgreSQL database, as a role that may: engines then need no right to create tables.
 
     An engine does the same when it opens a database. Engines of the last release can go on meanwhile. It can be run again.
     """
-    if not is_url(url):
-        exit_with(f"{url} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
-    missing = or_exit(lambda: asyncio.run(migrate_url(url, dry_run=dry_run)))
+    place = or_exit(lambda: database(url))
+    if isinstance(place, Path):
+        exit_with(f"{place} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
+    missing = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run)))
     for number, text in migrations("postgres"):
         if number in missing:
             console.print(f"{number:04} {_title(text)}", markup=False)

@@ -303,6 +303,11 @@ class BlockingEngine(_Blocking):
         """The clock that the engine reads."""
         return self._inner.clock
 
+    @property
+    def shared(self) -> bool:
+        """Whether other engines can have the store open, too."""
+        return self._inner.shared
+
     def begin(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> Future[T]:
         """Run a coroutine of the engine in its event loop, and return a future of its result. Raises EngineStopped."""
         return self._loop.begin(call(self._inner))

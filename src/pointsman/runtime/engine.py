@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, overload
 from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.errors import EngineStopped, ValueRefused
+from pointsman.errors import EngineStopped, LeaseLost, StoreAway, ValueRefused
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
@@ -140,7 +140,11 @@ class Engine:
         if opened.lease_seconds is not None:
             clock = StoreClock(clock)
         lease = Lease(opened, clock)
-        await lease.begin()
+        try:
+            await lease.begin()
+        except BaseException:
+            await opened.close()
+            raise
         pool = Threads(threads, clock) if isinstance(threads, int) else threads
         ports = Ports(opened, clock, random or chance.SystemRandom(), failpoints, lease)
         engine = cls(ports, registry, resources or {}, concurrency, pool)
@@ -161,7 +165,8 @@ class Engine:
             try:
                 await engine._schedules.stop()
                 await engine._retention.stop()
-                await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
+                lost = isinstance(engine._failure, LeaseLost)  # then no step's result could be committed
+                await engine._scheduler.stop(0.0 if lost else grace_seconds, engine._cases.all_committed)
                 await lease.stop()
                 await engine._limits.close()
             finally:
@@ -188,6 +193,11 @@ class Engine:
     def clock(self) -> Clock:
         """The clock that the engine reads."""
         return self._ports.clock
+
+    @property
+    def shared(self) -> bool:
+        """Whether other engines can have the store open, too."""
+        return self._ports.lease.shared
 
     @property
     def abandoned_calls(self) -> int:
@@ -349,8 +359,10 @@ class Engine:
             self._followers.discard(changed)
 
     async def check_ready(self) -> None:
-        """Return if the engine runs and its store can be read. Raises StoreError, EngineStopped."""
+        """Return if the engine runs, holds its lease, and can read its store. Raises StoreError, EngineStopped."""
         self._check_running()
+        if not self._ports.lease.held():
+            raise StoreAway("the lease of this engine was not renewed in time; it begins nothing until the database confirms it again.")
         await self._store.counts()
 
     @property

@@ -12,9 +12,6 @@ from pointsman.server.account_tables import AccountsError, Run
 from pointsman.store.postgres.connections import in_schema, place_of
 from pointsman.store.statements import named
 
-CONNECT_SECONDS = 5  # for a person who waits for a page
-ANSWER_SECONDS = 5  # until a server that does not answer counts as gone
-
 
 class AccountsDatabase:
     """The tables in a database, over one connection, which is opened when it is needed and again when it is lost.
@@ -77,13 +74,8 @@ class AccountsDatabase:
 
     def _connected(self) -> "psycopg.Connection[Any]":
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self._place.conninfo,
-                autocommit=True,
-                connect_timeout=CONNECT_SECONDS,
-                tcp_user_timeout=ANSWER_SECONDS * 1_000,
-                keepalives_idle=ANSWER_SECONDS,
-            )
+            # Without prepared statements: a pooler may give each transaction another session.
+            self._connection = psycopg.connect(self._place.conninfo, autocommit=True, prepare_threshold=None)
         return self._connection
 
     def _disconnect(self) -> None:

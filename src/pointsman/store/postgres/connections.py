@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
+from psycopg.pq import Conninfo, PGconn, Ping
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreError, StoreUnwritable, ValueRefused
+from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreAway, StoreError, StoreUnwritable, ValueRefused
 from pointsman.store.statements import statements
 
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
@@ -137,7 +137,7 @@ class TryAgain(Conflict):
     """Another engine's commit was first; the same work can succeed now."""
 
 
-class ConnectionLost(StoreError):
+class ConnectionLost(StoreAway):
     """There is no connection, or it ended, so it is unknown whether a transaction was committed."""
 
 
@@ -161,7 +161,8 @@ class Connections:
             first = await AsyncConnection.connect(self.place.conninfo)
         except psycopg.Error as error:
             told = " ".join(str(error).split())
-            raise StoreError(f"{self.place.shown} cannot be opened ({told}); check the URL, and that the server runs.") from None
+            kind = StoreAway if await asyncio.to_thread(_is_away, self.place) else StoreError
+            raise kind(f"{self.place.shown} cannot be opened ({told}); check the URL, and that the server runs.") from None
         async with first:
             with explained(self.place):
                 self.place = await _seen_through(self.place, first)
@@ -247,6 +248,11 @@ async def rows_of(
     return await cursor.fetchall() if cursor.description else []
 
 
+def _is_away(place: Place) -> bool:
+    """Whether no server answers there, or one that takes no connections now, as while it starts. A wrong password is an answer."""
+    return PGconn.ping(place.conninfo.encode()) != Ping.OK
+
+
 async def _seen_through(place: Place, connection: AsyncConnection[Any]) -> Place:
     """The place, with what a connection shows: a pooler names another process than the one that answers."""
     if place.pooled is not None:
@@ -314,7 +320,7 @@ def explain(place: Place, error: Exception) -> Exception:
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return StoreUnwritable(f"{place.shown} is read-only (a standby?); name the primary server.")
     if isinstance(error, PoolTimeout | TimeoutError):
-        lost = ConnectionLost if isinstance(error, PoolTimeout) else StoreError
+        lost = ConnectionLost if isinstance(error, PoolTimeout) else StoreAway
         return lost(f"{place.shown} cannot be reached; check the address and that the server runs.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))):
         return ConnectionLost(f"{place.shown}: {told}")

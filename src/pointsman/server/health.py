@@ -1,0 +1,28 @@
+"""The endpoints that a supervisor asks about a worker: whether its process lives, and whether it is ready."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+
+from pointsman.runtime.worker import Worker
+from pointsman.server.app import health, ready
+from pointsman.server.running import answering, bound
+
+AT_ONCE_MAX = 20  # connections of probes
+
+
+@asynccontextmanager
+async def health_answering(worker: Worker, host: str, port: int) -> AsyncIterator[str]:
+    """Answer about `worker` while the block runs, and yield the address. Port 0 is any free port. Raises CannotListen.
+
+    GET /healthz is 200 while the event loop turns. GET /readyz is 200 while the worker holds its lease, claims cases and reaches its database; else
+    it is 503, with a problem document that says why.
+    """
+    app = Starlette()
+    app.state.engine = worker
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", ready)
+    with bound(host, port, "name another address with --health") as (opened, url):
+        async with answering(app, opened, at_once_max=AT_ONCE_MAX):
+            yield url

@@ -1,0 +1,154 @@
+"""A worker opens its engine again when the store was away, and only then."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from pointsman import Engine, StoreAway, StoreError, StoreForeign, StoreNewer, StoreUnwritable, Worker
+from pointsman.errors import EngineStopped, LeaseLost
+from pointsman.runtime.clock import SystemClock
+from pointsman.runtime.worker import AGAIN_MAX_SECONDS
+from pointsman.store.memory import MemoryStore
+
+HANG_SECONDS = 30.0
+
+
+class Quick(SystemClock):
+    """A clock whose waits take no time; it says how long they would have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        assert seconds is not None
+        self.waits.append(seconds)
+        await asyncio.sleep(0)
+
+
+class Opening:
+    """Opens engines on one store in memory; before that it raises what stands in `problems`, one at a try."""
+
+    def __init__(self, *problems: Exception, shared: bool = True) -> None:
+        self._problems = [*problems]
+        self._store = MemoryStore(lease_seconds=30.0 if shared else None)
+        self.tries = 0
+
+    def __call__(self) -> AbstractAsyncContextManager[Engine]:
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Engine]:
+        self.tries += 1
+        if self._problems:
+            raise self._problems.pop(0)
+        async with Engine.open("", [], store=self._store.beside()) as engine:
+            yield engine
+
+
+def run(body: Callable[[], Any]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            await body()
+
+    asyncio.run(main())
+
+
+def test_a_worker_waits_longer_each_time_and_tells_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        opening, clock = Opening(*(StoreAway("the database is away") for _ in range(12))), Quick()
+        with caplog.at_level(logging.WARNING, "pointsman"):
+            worker = Worker(opening, clock=clock, random=Random(1))
+            async with worker.working() as engine:
+                await worker.check_ready()
+                assert await engine.reader.counts() == {}
+
+        assert opening.tries == 13
+        assert clock.waits[0] < 1.0 < clock.waits[8] <= AGAIN_MAX_SECONDS
+        assert [record.message for record in caplog.records] == [
+            "the worker opens its engine again: the database is away", "the worker goes on: it has opened its engine again",
+        ]  # fmt: skip
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "failure", [LeaseLost("its lease has expired"), StoreError("the answer is lost"), StoreUnwritable("the disk is full")]
+)
+def test_an_engine_that_stops_because_of_its_store_is_opened_again(failure: StoreError) -> None:
+    async def body() -> None:
+        opened: asyncio.Queue[Engine] = asyncio.Queue()
+        worker, stop = Worker(Opening(), opened=opened.put_nowait, clock=Quick(), random=Random(1)), asyncio.Event()
+        working = asyncio.create_task(worker.work(stop))
+        first = await opened.get()
+        first._fail(failure)
+        second = await opened.get()
+        await worker.check_ready()
+        stop.set()
+        await working
+
+        with pytest.raises(StoreAway):
+            await worker.check_ready()
+        with pytest.raises(EngineStopped):
+            await second.check_ready()
+
+    run(body)
+
+
+@pytest.mark.parametrize("problem", [StoreError("the password is wrong"), StoreNewer("upgrade"), StoreForeign("another program's")])
+def test_a_database_that_answers_and_cannot_be_used_ends_the_worker_at_once(problem: StoreError) -> None:
+    async def body() -> None:
+        opening = Opening(problem)
+        with pytest.raises(type(problem)):
+            async with Worker(opening, clock=Quick()).working():
+                raise AssertionError("it must not begin")
+        assert opening.tries == 1
+
+    run(body)
+
+
+@pytest.mark.parametrize(("shared", "failure"), [(True, StoreNewer("upgrade")), (False, StoreUnwritable("the disk is full"))])
+def test_an_engine_that_nobody_could_open_again_ends_the_worker(shared: bool, failure: StoreError) -> None:
+    async def body() -> None:
+        opening = Opening(shared=shared)
+
+        async def fails() -> None:
+            worker = Worker(opening, clock=Quick())
+            async with worker.working() as engine:
+                engine._fail(failure)
+                await worker.until(asyncio.Event())
+
+        with pytest.raises(type(failure)):
+            await fails()
+        assert opening.tries == 1
+
+    run(body)
+
+
+def test_a_worker_that_is_stopped_while_it_opens_returns(tmp_path: Path) -> None:
+    async def body() -> None:
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        @asynccontextmanager
+        async def never() -> AsyncIterator[Engine]:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+            yield Engine.__new__(Engine)
+
+        stop = asyncio.Event()
+        working = asyncio.create_task(Worker(never).work(stop))
+        await begun.wait()
+        stop.set()
+        await working
+        assert cancelled.is_set()
+
+    run(body)
