@@ -22,7 +22,7 @@ from pointsman.integrations.langgraph import PointsmanSaver
 from pointsman.kernel.rows import FieldWrite, NewCase, Transition
 from pointsman.store import moving
 from pointsman.store.postgres import arriving
-from pointsman.store.postgres.connections import Connections, place_of
+from pointsman.store.postgres.connections import Connections, place_of, rows_of
 from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.store import open_postgres
 from pointsman.store.sqlite import open_sqlite
@@ -352,6 +352,29 @@ def test_a_text_that_postgresql_cannot_store_is_named_before_anything_moves(file
     for more in (("--dry-run",), ()):
         assert "the column reason of cases (id 2)" in refused("--from", file, "--to", postgres_url, *more)
     asyncio.run(open_and_leave(file))
+
+
+def test_a_row_that_postgresql_cannot_store_is_named(file: Path, postgres_url: str) -> None:
+    key = "".join(chr(Random(7 + place).randint(0x4E00, 0x9FFF)) for place in range(3_000))  # nothing to compress
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE cases SET key = ? WHERE id = 2", (key,))
+
+    assert "row 2 of cases (index row" in refused("--from", file, "--to", postgres_url)
+    asyncio.run(open_and_leave(file))
+
+
+def test_no_time_limit_of_the_role_ends_a_move(postgres: Server, postgres_url: str) -> None:
+    newer = postgres.execute("SELECT 1 FROM pg_settings WHERE name = 'transaction_timeout'")
+    names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", *(["transaction_timeout"] if newer else [])]
+    url = f"{postgres_url}&options={'%20'.join(f'-c%20{name}%3D600s' for name in names)}"
+
+    async def main() -> list[Any]:
+        async with arriving.arriving(url) as database:
+            found = [await rows_of(database._connection, f"SHOW {name}") for name in names]
+            await database.set_moved_from("x")
+            return found
+
+    assert asyncio.run(main()) == [[("0",)]] * len(names)
 
 
 # The proof.

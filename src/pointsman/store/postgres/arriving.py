@@ -1,12 +1,13 @@
 """The PostgreSQL database that the cases of a file move into: copy rows in and read them back, all in one transaction."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, islice
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 
 from pointsman.errors import StoreError
 from pointsman.store.postgres import schema
@@ -17,6 +18,7 @@ from pointsman.store.statements import statements
 Row = Sequence[Any]
 
 BATCH_ROWS = 10_000  # of one COPY: what it has counted of them is in memory until it ends
+_LINE = re.compile(r"^COPY \w+, line (\d+)")  # where PostgreSQL says that a row cannot be stored
 NUMBERED = ("messages", "checkpoint_threads", "checkpoint_lines")  # tables that number their rows
 
 
@@ -54,13 +56,21 @@ class Arriving:
             )
 
     async def copy_in(self, table: str, columns: Sequence[str], rows: Iterator[Row], told: Callable[[int], None]) -> None:
-        """Copy rows in, and tell how many after each batch."""
+        """Copy rows in, and tell how many after each batch. Raises StoreError if PostgreSQL cannot store one."""
         statement, done = self._of(table, "copy_in", columns), 0
         for first in rows:
-            async with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-                for row in chain((first,), islice(rows, BATCH_ROWS - 1)):
-                    await copy.write_row(row)
-                    done += 1
+            try:
+                async with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    for row in chain((first,), islice(rows, BATCH_ROWS - 1)):
+                        await copy.write_row(row)
+                        done += 1
+            except (errors.DataError, errors.ProgramLimitExceeded) as error:
+                line = _LINE.search(error.diag.context or "")
+                number = (done - 1) // BATCH_ROWS * BATCH_ROWS + int(line[1]) if line else done
+                raise StoreError(
+                    f"PostgreSQL cannot store row {number:,} of {table} ({error.diag.message_primary}); nothing was moved; erase its case,"
+                    " or correct the row in a copy of the file."
+                ) from error
             told(done)
 
     async def rows(self, table: str, columns: Sequence[str]) -> AsyncIterator[Row]:

@@ -6,7 +6,9 @@ SELECT pg_advisory_xact_lock(1346191694, hashtext(%(schema)s));
 
 -- name: no_time_limits
 -- A migration may take longer than what a server allows for the statements of a page.
-SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true);
+-- (`transaction_timeout` since PostgreSQL 17.)
+SELECT set_config(name, '0', true) FROM pg_settings
+ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
 
 -- name: look_at_schema
 -- Whether the schema exists, whether this role may use it and create in it, whether anything is in it, and whether it has a table `meta`
