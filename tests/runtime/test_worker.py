@@ -10,11 +10,25 @@ from typing import Any
 
 import pytest
 
-from pointsman import Engine, StoreAway, StoreError, StoreForeign, StoreNewer, StoreUnwritable, Worker
+from pointsman import (
+    Engine,
+    Process,
+    State,
+    StoreAway,
+    StoreError,
+    StoreForeign,
+    StoreNewer,
+    StoreUnwritable,
+    Worker,
+    finish,
+    otherwise,
+    when,
+)
 from pointsman.errors import EngineStopped, LeaseLost
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.worker import AGAIN_MAX_SECONDS
 from pointsman.store.memory import MemoryStore
+from pointsman.testing.clock import ManualClock
 
 HANG_SECONDS = 30.0
 
@@ -150,5 +164,63 @@ def test_a_worker_that_is_stopped_while_it_opens_returns(tmp_path: Path) -> None
         stop.set()
         await working
         assert cancelled.is_set()
+
+    run(body)
+
+
+class Step(State):
+    done: bool | None = None
+
+
+def test_an_engine_that_has_lost_its_lease_waits_for_no_step() -> None:
+    async def body() -> None:
+        begun, process = asyncio.Event(), Process("steps", Step)
+
+        @process.node(writes="done")
+        async def never() -> bool:
+            begun.set()
+            await asyncio.Event().wait()
+            return True
+
+        process.rules(when("not done", lambda step: step.done is None, never), otherwise(finish("done")))
+        store = MemoryStore(lease_seconds=30.0)
+
+        async with Engine.open("", [process], store=store.beside(), grace_seconds=10 * HANG_SECONDS) as engine:
+            await engine.start(process, Step())
+            await begun.wait()
+            engine._fail(LeaseLost("its lease has expired"))
+
+    run(body)
+
+
+def test_an_engine_whose_lease_was_not_renewed_in_time_is_not_ready() -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        store = MemoryStore(lease_seconds=30.0, now=clock.now)
+        async with Engine.open("", [], store=store.beside(), clock=clock) as engine:
+            await engine.check_ready()
+            clock.advance(21.0)
+            with pytest.raises(StoreAway, match="lease"):
+                await engine.check_ready()
+
+    run(body)
+
+
+def test_a_store_whose_clock_cannot_be_read_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        store = MemoryStore(lease_seconds=30.0)
+        handle, closed = store.beside(), asyncio.Event()
+
+        async def fails() -> float:
+            raise StoreAway("the database is away")
+
+        async def close() -> None:
+            closed.set()
+
+        monkeypatch.setattr(handle, "renew", fails)
+        monkeypatch.setattr(handle, "close", close)
+        with pytest.raises(StoreAway):
+            await Engine.open("", [], store=handle).__aenter__()
+        assert closed.is_set()
 
     run(body)
