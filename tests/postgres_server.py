@@ -47,6 +47,10 @@ class Server:
         """Restart it as after a crash (`pg_ctl restart -m immediate`); returns when it takes connections. Needs a server of our own."""
         missing("the tests cannot restart the server that POINTSMAN_TEST_POSTGRES names; unset it")
 
+    def begin_timeline(self) -> None:
+        """Restart it as after a restore or a promotion: on a new timeline. Needs a server of our own."""
+        missing("the tests cannot restart the server that POINTSMAN_TEST_POSTGRES names; unset it")
+
     def close(self) -> None:
         """Leave it alone: it is not ours."""
 
@@ -91,6 +95,16 @@ class OwnServer(Server):
     def restart_immediately(self) -> None:
         """Restart it as after a crash; returns when it takes connections."""
         self._run("pg_ctl", "-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart")
+
+    def begin_timeline(self) -> None:
+        """Restart it as after a restore or a promotion: on a new timeline."""
+        signal = self._data / "recovery.signal"
+        signal.touch()
+        if "user" in self._as_user:
+            os.chown(signal, NOBODY, NOBODY)
+        self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "-o", "-c restore_command=false", "restart")
+        while self.execute("SELECT pg_is_in_recovery()") != [(False,)]:
+            pass
 
     def close(self) -> None:
         """Stop it, and remove its folder."""

@@ -19,8 +19,8 @@ from pointsman_desk.errors import DeskError, IndexUnavailable
 from pointsman_desk.statements import Connection, numbered, statements
 
 SCHEMA_MAX = 63  # characters of a name in PostgreSQL, which cuts a longer one
-CONNECTING: dict[str, Any] = {  # a silent network ends a statement after half a minute, as long as a lease
-    "autocommit": True, "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000
+CONNECTING: dict[str, Any] = {  # a silent network ends a statement after half a minute, as long as a lease; a pooler may give each transaction another session
+    "autocommit": True, "prepare_threshold": None, "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000
 }  # fmt: skip
 SECRET_BYTES = 32
 

@@ -22,6 +22,9 @@ def migrate(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the migrations that are missing, and change nothing.")] = False,
+    confirm_history: Annotated[
+        bool, typer.Option("--confirm-history", help="You know which effects were called since a backup, or a failover that lost commits.")
+    ] = False,
 ) -> None:
     """Create or migrate the tables of a PostgreSQL database, as a role that may: engines then need no right to create tables.
 
@@ -30,7 +33,7 @@ def migrate(
     place = or_exit(lambda: database(url))
     if isinstance(place, Path):
         exit_with(f"{place} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
-    missing = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run)))
+    missing = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run, confirmed=confirm_history)))
     for number, text in migrations("postgres"):
         if number in missing:
             console.print(f"{number:04} {_title(text)}", markup=False)

@@ -54,8 +54,10 @@ async def reading_url(url: str) -> "AsyncIterator[Reader]":
         yield reader
 
 
-async def migrate_url(url: str, *, dry_run: bool = False) -> list[int]:
+async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = False) -> list[int]:
     """Check the server, and create or migrate the tables, unless it is a `dry_run`. Return the numbers of the migrations that were missing.
+
+    `confirmed` says that an operator knows what happened since the moment to which the database may have gone back.
 
     Raises StoreError with the fix, also if psycopg is not installed.
     """
@@ -69,7 +71,7 @@ async def migrate_url(url: str, *, dry_run: bool = False) -> list[int]:
         await schema.check(connections)
         missing = await schema.missing(connections)
         if not dry_run:
-            await schema.prepare(connections)
+            await schema.prepare(connections, confirmed=confirmed)
         return missing
     finally:
         await connections.close()

@@ -21,7 +21,7 @@ from pointsman.store.statements import statements
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
 CONNECT_SECONDS = 10.0  # to get a connection
 RECONNECT_SECONDS = 2.5  # a pool makes longer and longer pauses between its attempts for so long, and then begins again
-PATIENCE_SECONDS = 30.0  # for which what may run more than once runs again, where no lease says it
+REPEAT_SECONDS = 30.0  # for which what may run more than once runs again, where no lease says it
 AGAIN_SECONDS = (0.01, 0.05, 0.2, 1.0)  # between attempts to reach the server again; the last one repeats
 # How libpq notices a server that is gone without a word: after a third of a lease. The URL can say otherwise.
 NETWORK: Mapping[str, str] = {
@@ -35,7 +35,7 @@ LOST = "this engine's lease has expired, and other engines may have claimed its 
 # statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
 SESSION: tuple[str, ...] = ("enable_seqscan = off", "enable_bitmapscan = off", "jit = off")
 POOLERS: Mapping[str, bool] = {"transaction": True, "session": False}  # whether a session lasts for one transaction only
-OURS = {"schema", "pooler"}  # the parameters of a URL that are not libpq's
+OURS = {"schema", "pooler", "failover"}  # the parameters of a URL that are not libpq's
 
 MALFORMED = (
     "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, and % @ : / ? # in a name or a"
@@ -54,13 +54,15 @@ class Place(NamedTuple):
     """Where a store is: how libpq connects, without a password in `shown`, and the schema of the tables.
 
     `pooled` says whether a pooler gives each transaction another session: then nothing may be left in a session, neither a setting, nor a
-    prepared statement, nor a LISTEN. None: not known before the first connection.
+    prepared statement, nor a LISTEN. None: not known before the first connection. `lossless`: the operator says that a standby which
+    becomes the server has everything that was confirmed.
     """
 
     conninfo: str
     shown: str
     schema: str
     pooled: bool | None = None
+    lossless: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -86,7 +88,8 @@ class Place(NamedTuple):
 def place_of(url: str) -> Place:
     """Read a URL. Raises StoreError.
 
-    `?schema=name` names the schema (default: pointsman), and `?pooler=` is `transaction` or `session`; the rest is libpq's.
+    `?schema=name` names the schema (default: pointsman), `?pooler=` is `transaction` or `session`, and `?failover=` is `lossless`; the rest
+    is libpq's.
     """
     try:
         parts = urlsplit(url)
@@ -104,6 +107,9 @@ def place_of(url: str) -> Place:
     pooler = next((value for name, value in options if name == "pooler"), None)
     if pooler is not None and pooler not in POOLERS:
         raise StoreError(f"{pooler!r} is no mode of a pooler; write ?pooler=transaction or ?pooler=session.")
+    failover = next((value for name, value in options if name == "failover"), None)
+    if failover not in {None, "lossless"}:
+        raise StoreError(f"{failover!r} is no kind of failover; write ?failover=lossless if standbys are synchronous, or leave it out.")
     for_libpq = {**NETWORK, **{name: value for name, value in options if name not in OURS}}
     query = urlencode(for_libpq, quote_via=quote)
     user, at, host = parts.netloc.rpartition("@")
@@ -113,7 +119,7 @@ def place_of(url: str) -> Place:
         conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         raise StoreError(MALFORMED) from None
-    return Place(conninfo, shown, schema, None if pooler is None else POOLERS[pooler])
+    return Place(conninfo, shown, schema, None if pooler is None else POOLERS[pooler], failover == "lossless")
 
 
 @cache
@@ -144,16 +150,17 @@ class ConnectionLost(StoreAway):
 class Connections:
     """A pool of connections to one database, which may be for reading only. Open it inside the event loop that uses it.
 
-    What may run more than once runs again for `patience_seconds` if its connection is lost.
+    What may run more than once runs again for `repeat_seconds` if its connection is lost.
     """
 
-    def __init__(self, place: Place, patience_seconds: float = PATIENCE_SECONDS, *, read_only: bool = False) -> None:
+    def __init__(self, place: Place, repeat_seconds: float = REPEAT_SECONDS, *, read_only: bool = False) -> None:
         self.place = place
-        self.patience_seconds = patience_seconds
+        self.repeat_seconds = repeat_seconds
         self.sql = schema_statements(place.schema)
         self._read_only = read_only
         self._pool: _Pool | None = None
         self.closed = False
+        self.timeline = ""  # of the server when the store was opened
 
     async def open(self) -> None:
         """Connect. Raises StoreError."""
@@ -197,11 +204,11 @@ class Connections:
     async def repeated(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do `work` on a connection of the pool, and again on another one if the connection is lost.
 
-        Raises StoreError, and does so when `patience_seconds` are over: a network that swallows everything never answers.
+        Raises StoreError, and does so when `repeat_seconds` are over: a network that swallows everything never answers.
         """
         tries = 0
         with explained(self.place):
-            async with asyncio.timeout(self.patience_seconds):
+            async with asyncio.timeout(self.repeat_seconds):
                 while True:
                     try:
                         return await work()

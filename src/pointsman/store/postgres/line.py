@@ -16,6 +16,7 @@ from pointsman.kernel.codec import message_of
 from pointsman.kernel.rows import Transition
 from pointsman.store.base import Failpoints
 from pointsman.store.postgres.connections import AGAIN_SECONDS, LOST, Connections, explain, rows_of
+from pointsman.store.postgres.timeline import check_still
 from pointsman.store.postgres.writes import Writing, has_moved
 
 TRIES_MAX = 20  # of a batch that other engines' commits refuse (deadlocks)
@@ -116,7 +117,7 @@ class Line:
         return {"engine": self._writing.engine, "line": self._line, "number": self.number + 1}
 
     async def _settled(self, attempt: Callable[[], Awaitable[T]], found: Callable[[list[int]], T]) -> T:
-        """Attempt to commit until it is known what happened; `found` gives the answer of a commit by the cases that it wrote."""
+        """Try to commit until it is known what happened; `found` gives the answer of a commit by the cases that it wrote."""
         if self._fates.broken is not None:
             raise self._fates.broken
         loop = asyncio.get_running_loop()
@@ -201,6 +202,11 @@ class Line:
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connections.connect()
+            try:
+                await check_still(self._connection, self._connections, self._numbered())
+            except StoreError as error:
+                self._fates.broken = error
+                raise
             if not self._connections.place.pooled:
                 await self._connection.execute(self._set("SET"))
         return self._connection

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 
 from pointsman.errors import StoreError, StoreForeign, StoreNewer, StoreUnwritable
 from pointsman.store.postgres.connections import Connections, Place, in_schema, rows_of
+from pointsman.store.postgres.timeline import recognise
 from pointsman.store.statements import migrations
 
 OLDEST = 14  # the oldest major version that the suite has to pass on
@@ -29,9 +30,10 @@ async def check(connections: Connections) -> None:
         )
 
 
-async def prepare(connections: Connections) -> None:
+async def prepare(connections: Connections, *, confirmed: bool = False) -> None:
     """Create the schema if it is missing, and run the missing migrations, each in one transaction. Engines that open at once take turns.
 
+    Raises StoreError if the database may have gone back in time, unless that is `confirmed`.
     Raises StoreNewer for tables of a newer release, StoreForeign for a schema that is not ours, and StoreUnwritable if this role may not
     create what is missing.
     """
@@ -45,6 +47,7 @@ async def prepare(connections: Connections) -> None:
             connections.place.shown,
             raised[0][0],
         )
+    await recognise(connections, confirmed=confirmed)
 
 
 async def missing(connections: Connections) -> list[int]:

@@ -180,7 +180,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         `first` is a statement that runs before the transaction has a number.
         """
         loop = asyncio.get_running_loop()
-        until, conflicts = loop.time() + self.connections.patience_seconds, 0
+        until, conflicts = loop.time() + self.connections.repeat_seconds, 0
         while True:
             done: list[tuple[str, T]] = []  # the transaction's number and answer, once it is complete
             try:

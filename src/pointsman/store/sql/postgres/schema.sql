@@ -41,6 +41,10 @@ UPDATE pointsman.meta SET value = (newest.tx + 1 - newest.bound)::text
  WHERE name = 'era' AND newest.tx >= value::bigint + newest.bound
 RETURNING value::bigint;
 
+-- name: look_at_timeline
+-- The cluster, and the timeline of what it writes now. The checkpoint's timeline is older for a while after a promotion.
+SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system();
+
 -- name: look_at_server
 -- The settings that a store depends on.
 SELECT name, value

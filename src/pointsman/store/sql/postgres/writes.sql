@@ -16,6 +16,10 @@ SELECT number, tx FROM pointsman.commits WHERE engine = %(engine)s AND line = %(
 -- The cases whose transitions this transaction wrote.
 SELECT case_id FROM pointsman.journal WHERE tx = %(era)s + %(tx)s::bigint AND at IS NOT NULL;
 
+-- name: look_at_batch
+-- The same without a lock.
+SELECT number FROM pointsman.commits WHERE engine = %(engine)s AND line = %(line)s;
+
 -- name: void_batch
 -- Skip a batch's number and the next one: if the batch is still on its way to the server, it will raise. A batch that was committed leaves
 -- its own number, so that it differs from one that was given up.
