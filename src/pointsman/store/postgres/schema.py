@@ -19,6 +19,11 @@ log = logging.getLogger("pointsman")
 
 async def check(connections: Connections) -> None:
     """Check that the server keeps what it confirms, and that this role may use the tables. Changes nothing. Raises StoreError with the fix."""
+    [(reserved,)] = await connections.rows(connections.sql["is_reserved"], {"schema": connections.place.schema})
+    if reserved:
+        raise StoreError(
+            f"{connections.place.schema!r} cannot be the schema, because SQL reserves that word; name another one with `?schema=name`."
+        )
     found = await connections.rows(connections.sql["look_at_server"])
     refuse_unfit(connections.place, dict(found))
     denied = [name for (name,) in await connections.rows(connections.sql["denied_tables"], {"schema": connections.place.schema})]

@@ -65,7 +65,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         loop = asyncio.get_running_loop()
 
         async def write(connection: AsyncConnection[Any]) -> int:
-            with AuthorsDatabase(connection, loop, self.connections.place.schema) as db:
+            with AuthorsDatabase(connection, loop, self.connections) as db:
                 transition = await asyncio.to_thread(work, db)
             [answer] = await self._writing.apply(connection, [transition])
             if isinstance(answer, Exception):

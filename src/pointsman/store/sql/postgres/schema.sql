@@ -41,6 +41,10 @@ UPDATE pointsman.meta SET value = (newest.tx + 1 - newest.bound)::text
  WHERE name = 'era' AND newest.tx >= value::bigint + newest.bound
 RETURNING value::bigint;
 
+-- name: is_reserved
+-- Whether a name is a word of SQL that must be quoted, or one that PostgreSQL keeps for itself.
+SELECT quote_ident(%(schema)s) <> %(schema)s OR %(schema)s LIKE 'pg\_%%';
+
 -- name: look_at_timeline
 -- The cluster, and the timeline of what it writes now. The checkpoint's timeline is older for a while after a promotion.
 SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system();

@@ -494,3 +494,14 @@ UPDATE pointsman.cases SET status = 'ready', wake_at = %(now)s, attempts = great
 -- name: mark_waiting
 -- Mark whether all calls of a running case are waiting: if so, a crash is not an interruption.
 UPDATE pointsman.cases SET waits = %(waits)s WHERE id = %(case)s AND fence = %(fence)s AND status = 'running';
+
+-- name: changed_ours
+-- The engine's tables and functions that this transaction changes. Whoever writes to a table holds a lock on it until the end of the transaction;
+-- the weakest two locks are those of readers. A table that was dropped is gone here, and a function has the number of who made it.
+SELECT relname::text FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+ WHERE locktype = 'relation' AND pid = pg_backend_pid() AND relnamespace = %(schema)s::text::regnamespace
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+UNION ALL
+SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(%(schema)s || '.' || name) IS NULL
+UNION ALL
+SELECT proname::text FROM pg_proc WHERE pronamespace = %(schema)s::text::regnamespace AND xmin = pg_current_xact_id()::xid;
