@@ -46,13 +46,15 @@ REDRAFTS_MAX = 3  # of a reply: whoever has asked so often is faster by hand, an
 class Run:
     """What a run of the desk did.
 
-    The cases that it started, the cases that mails joined, the number of known mails, and the problems with mails and mailboxes.
+    The cases that it started, the cases that mails joined, the number of known mails, the problems with mails and mailboxes, and whether another
+    desk reads the folder of mails.
     """
 
     started: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
     known: int = 0
     problems: list[str] = field(default_factory=list)
+    elsewhere: bool = False
 
     def count(self, taken: Taken) -> None:
         """Count a mail that was taken in."""
@@ -127,6 +129,8 @@ async def work_off(
 
     if mails is not None or await desk.may_read():
         await reception.take_all(desk.mails() if mails is None else mails, run, seen, stop)
+    else:
+        run.elsewhere = True
     quiet = asyncio.Event()
     while not (stop.is_set() or quiet.is_set()):
         await arrivals.take_in(take, stop)

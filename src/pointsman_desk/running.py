@@ -162,12 +162,17 @@ class Round:
                 raise FileUnusable("a file of the desk was replaced while the desk had it open; the desk opens its files again.")
             await asyncio.to_thread(check, self._desk.config)
             self._check_at = now + CHECK_SECONDS
-        if self._watched is not None and self._watched.changed() and await self._desk.may_read():
+        if self._watched is not None and self._watched.changed() and await self._may_read():
             await self._reception.take_all(self._watched.mails(), self._run, lambda _: None, stop)
             if not stop.is_set():
                 self._watched.taken()
         await self._arrivals.take_in(self._take, stop)
         self._run.problems += self._arrivals.take_problems()
+
+    async def _may_read(self) -> bool:
+        may = await self._desk.may_read()
+        self._run.elsewhere = not may
+        return may
 
     async def _take(self, found: Found) -> Any:
         return await self._reception.take(found, self._run)

@@ -113,6 +113,18 @@ def test_commands_act_through_the_database(desk: Commands) -> None:
     assert [problem for problem in json.loads(desk("doctor", "--json").output) if problem["problem"]] == []
 
 
+def test_a_run_says_that_another_desk_reads_the_mailbox(desk: Commands, tables: SharedTables) -> None:
+    desk.deliver("01-article.eml")
+    assert tables.read(f"folder {desk.mailbox}", "another desk", 60.0)
+
+    there = desk("run")
+    tables.leave(f"folder {desk.mailbox}", "another desk")
+    here = desk("run")
+
+    assert "Another desk reads the mailbox" in there.output
+    assert "1 new" in here.output
+
+
 def test_a_command_says_that_the_database_cannot_be_reached(desk: Commands) -> None:
     desk.file.write_text('database = "postgresql://desk:secret@127.0.0.1:1/none"', encoding="utf-8")
 

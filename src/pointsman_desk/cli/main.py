@@ -2,6 +2,7 @@
 
 import gc
 import io
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -103,6 +104,7 @@ def options(
 
 def main() -> None:
     """The entry point of the console script."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it would warn of is handled, or an error of ours says it in one sentence
     gc.set_threshold(OBJECTS)
     gc.disable()  # until the command is imported: to look for garbage among modules takes an eighth of its start, and finds none
     for stream in (sys.stdout, sys.stderr):

@@ -34,8 +34,10 @@ def print_run(
     new = len(run.started) + len(run.joined)
     joined = f" ({len(run.joined)} of them in open cases)" if run.joined else ""
     console.print(f"The desk ({safe(label)}) read {format_count(new + run.known, 'mail')}: {new} new{joined}, {run.known} known.")
-    if not rows and not run.problems:
-        place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
+    place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
+    if run.elsewhere and not watched:
+        console.print(f"Another desk reads the mailbox {safe(place)} now.")
+    elif not rows and not run.problems:
         console.print(f"The mailbox {safe(place)} is empty.")
     if not rows:
         return

@@ -261,5 +261,5 @@ class _Told:
 
     def _everything(self, done: Run) -> None:
         with suppress(SystemExit):  # problems are told by `tell`
-            _tell(self._settings, Run(done.started, done.joined, done.known), as_json=False)
+            _tell(self._settings, Run(done.started, done.joined, done.known, elsewhere=done.elsewhere), as_json=False)
         errors.print(f"pointsman-desk: running at {self._url}/; press Ctrl-C to stop.")
