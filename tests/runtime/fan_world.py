@@ -106,7 +106,7 @@ def work(folder: Path, kind: str, points: CrashAt) -> None:
     async def main() -> None:
         process, inputs = kinds(Market(folder / "calls"))[kind]
         async with (
-            asyncio.timeout(10 * HANG_SECONDS),
+            asyncio.timeout(2 * HANG_SECONDS),
             Engine.open(folder / "cases.db", [process], failpoints=points, random=random.Random(7)) as engine,
         ):
             row = await engine.wait_until_resting((await engine.start(process, inputs, key="k")).case)

@@ -15,7 +15,7 @@ from pointsman.store.memory import MemoryStore
 
 T = TypeVar("T")
 
-HANG_SECONDS = 5  # far beyond any test here: one that waits for ever fails instead
+HANG_SECONDS = 30  # far beyond any test here, also on PostgreSQL and a busy machine: one that waits for ever fails instead
 
 
 class Place:

@@ -37,6 +37,7 @@ class OnPostgres(Place):
 
 PROMISES: list[Callable[[Place], None]] = [
     test_children.test_a_cancelled_parent_takes_its_child_with_it,
+    test_children.test_inputs_that_come_back_find_the_child_that_has_ended,
     test_children.test_new_inputs_cancel_the_child_and_start_another_one,
     test_compensation.test_a_compensation_in_doubt_parks_the_case_and_continues_when_it_is_resolved,
     test_compensation.test_each_booking_is_compensated_with_the_fields_of_its_call,
