@@ -42,7 +42,7 @@ async def pages(store: PostgresStore) -> int:
     """The pages that the statements of a claim touch. What they write is rolled back."""
     due = [await new_case(store, wake_at=1.0) for _ in range(CLAIMED)]
     sql, closed = store.connections.sql, ["llm"]
-    asked: dict[str, Any] = {"processes": ["p"], "now": NOW, "closed": closed, "accepts": ["p 1"]}
+    asked: dict[str, Any] = {"processes": ["p"], "now": NOW, "closed": closed, "accepts": ["p 1"], "tried": []}
     statements = {
         "take_over": {"skew": 0.0, "now": NOW}, "select_due": {**asked, "few": CLAIMED},
         "claim_cases": {"cases": due, "now": NOW, "engine": store._writing.engine}, "next_wake": asked,

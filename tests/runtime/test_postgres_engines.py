@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 from pydantic import BaseModel
 
 from pointsman import Context, Engine, Idempotent, Process, State, finish, otherwise, when
@@ -129,3 +130,45 @@ def test_a_lease_that_is_too_short_or_too_long_is_refused(tmp_path: Path, second
 
     with pytest.raises(DefinitionError, match="lease_seconds"):
         asyncio.run(main())
+
+
+def test_a_commit_of_another_engine_costs_reads_only_however_many_callers_wait(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While cases of the first engine run and callers wait for them at the second one, the first one ends other cases."""
+    asked = Counter[str]()
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        parcels = Process("parcels", Parcel)
+
+        @parcels.node(writes="label")
+        async def print_label(address: str) -> str:
+            if address == "slow":
+                await gate.wait()
+            return f"label for {address}"
+
+        parcels.rules(when("no label", lambda p: p.label is None, print_label), otherwise(finish("shipped")))
+        async with Engine.open(postgres_url, [parcels]) as one, Engine.open(postgres_url, [parcels]) as two:
+            names = {text: name for name, text in two.reader.connections.sql.items()}  # type: ignore[attr-defined]
+            execute = AsyncConnection.execute
+
+            def counted(connection: Any, query: Any, *values: Any, **settings: Any) -> Any:
+                asked[names.get(query, "") if isinstance(query, str) else ""] += 1
+                return execute(connection, query, *values, **settings)
+
+            slow = [(await one.start("parcels", Parcel(address="slow"))).case for _ in range(CASES)]
+            waiting = [asyncio.create_task(two.wait_until_resting(case)) for case in slow]
+            for _ in range(3):
+                quick = (await one.start("parcels", Parcel(address="quick"))).case
+                await two.wait_until_resting(quick)  # so the second engine has heard of commits, and all callers wait
+            monkeypatch.setattr(AsyncConnection, "execute", counted)
+            for _ in range(3):
+                quick = (await one.start("parcels", Parcel(address="quick"))).case
+                await two.wait_until_resting(quick)
+            monkeypatch.undo()
+            gate.set()
+            assert {row.outcome for row in await asyncio.gather(*waiting)} == {"shipped"}
+
+    asyncio.run(asyncio.wait_for(main(), HANG_SECONDS))
+    assert asked["select_cases_of"] > 0
+    assert asked["has_lease"] == 0
+    assert asked["select_case"] <= 3  # of the quick cases

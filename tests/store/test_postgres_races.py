@@ -264,6 +264,20 @@ def test_many_handles_claim_each_due_case_once(race: Race) -> None:
     race(12, scenario)
 
 
+def test_a_claim_takes_other_cases_than_the_ones_that_another_engine_is_claiming(race: Race) -> None:
+    async def scenario(stores: list[PostgresStore]) -> None:
+        [store] = stores
+        cases = [await new_case(store) for _ in range(4)]
+        values = {"cases": cases[:2], "now": 20.0, "engine": 0}
+        async with store.connections.transaction() as another:
+            await rows_of(another, store.connections.sql["claim_cases"], values)
+            claimed = await store.claim(["p"], now=20.0, limit=2)
+            assert [one.case.id for one in claimed] == cases[2:]
+            assert await store.claim(["p"], now=20.0, limit=2) == []
+
+    race(1, scenario)
+
+
 def test_a_parent_counts_every_message_of_its_children(race: Race) -> None:
     async def scenario(stores: list[PostgresStore]) -> None:
         parents = [await new_case(stores[0], status=Status.WAITING) for _ in range(4)]

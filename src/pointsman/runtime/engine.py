@@ -543,11 +543,11 @@ class Engine:
 
     async def _notified(self) -> None:
         """Find what another engine has just committed: cases that are due or resting, events, permits given back."""
-        self._scheduler.look_again()
+        await self._scheduler.look_around()
         self._appended()
-        for case in list(self._waiting):
-            row = await self._store.case(case)
-            if row is not None and row.status in AT_REST:
+        elsewhere = [case for case in self._waiting if not self._scheduler.holds(case)]
+        for row in await self._store.cases_of(elsewhere) if elsewhere else ():
+            if row.status in AT_REST:
                 self._tell(row)
         await self._limits.look()
         await self._intakes.look()

@@ -156,6 +156,12 @@ class Scheduler:
         self._due = True
         self._wake.set()
 
+    async def look_around(self) -> None:
+        """Claim if another engine has left a case that is due, and find the next timer again. This reads only."""
+        next_wake = await self._store.next_wake(self._registry.names, closed=self._limits.closed())
+        if next_wake is not None:
+            self.woken(next_wake)
+
     async def idle(self, horizon_seconds: float) -> None:
         """Return when no case is running and none becomes due by itself within `horizon_seconds`."""
         while True:

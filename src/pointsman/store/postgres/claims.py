@@ -39,11 +39,12 @@ class Claims:
         await rows_of(connection, self._sql["take_over"], {"skew": skew, "now": now})
         rows: dict[int, CaseRow] = {}
         order: list[int] = []
-        left = dict(room)
+        left, tried = dict(room), list[int]()
         for _ in range(ROUNDS_MAX):
-            chosen = await self._choose(connection, processes, now, limit - len(order), left)
+            chosen = await self._choose(connection, processes, now, limit - len(order), left, tried)
             if not chosen:
                 break
+            tried += chosen
             claimed = await rows_of(connection, self._sql["claim_cases"], {"cases": chosen, "now": now, "engine": self._engine})
             rows |= {row[0]: case_row(row) for row in claimed}
             order += [case for case in chosen if case in rows]
@@ -63,12 +64,14 @@ class Claims:
         return min((at for at in (due[0][0], lease[0][0]) if at is not None), default=None)
 
     async def _choose(
-        self, connection: AsyncConnection[Any], processes: Sequence[str], now: float, limit: int, room: Mapping[str, int]
+        self, connection: AsyncConnection[Any], processes: Sequence[str], now: float, limit: int, room: Mapping[str, int],
+        tried: Sequence[int],
     ) -> list[int]:  # fmt: skip
+        """Choose due cases by turns, except the ones that were tried: another engine is claiming them, and they look due until it commits."""
         if limit <= 0:
             return []
         closed = [need for need, left in room.items() if left <= 0]
-        asked: dict[str, Any] = {"processes": list(processes), "now": now, "closed": closed, "accepts": self.accepts}
+        asked: dict[str, Any] = {"processes": list(processes), "now": now, "closed": closed, "accepts": self.accepts, "tried": tried}
         due = [Due._make(row) for row in await rows_of(connection, self._sql["select_due"], {**asked, "few": FEW})]
         if len(due) >= FEW:
             lanes = {**asked, "rank": BEFORE_ANY, "tenant": "", "limit": limit, "most": LANES_MAX}

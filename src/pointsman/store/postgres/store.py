@@ -234,9 +234,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
             await asyncio.wait([self._stopping], timeout=NOTIFY_SECONDS)
 
     async def _notify(self) -> None:
-        await self.connections.rows(
-            "SELECT pg_notify(%(channel)s, %(engine)s)", {"channel": self._channel, "engine": str(self._writing.engine)}
-        )
+        await self.connections.rows(self.connections.sql["notify"], {"channel": self._channel, "engine": str(self._writing.engine)})
 
 
 async def open_postgres(

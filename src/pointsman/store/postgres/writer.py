@@ -22,11 +22,10 @@ T = TypeVar("T")
 
 
 class _Job(NamedTuple):
-    """A transition whose caller waits for the `answer`, or has been cancelled. `over` is set once it is committed or refused."""
+    """A transition whose caller waits for the `answer`, or has been cancelled."""
 
     transition: Transition
     answer: asyncio.Future[Any]
-    over: asyncio.Event
 
 
 class Writer:
@@ -44,6 +43,7 @@ class Writer:
         self._jobs: list[_Job] = []
         self._others: list[tuple[Callable[[AsyncConnection[Any]], Awaitable[Any]], asyncio.Future[Any]]] = []
         self._work = asyncio.Event()
+        self._landed = asyncio.Event()  # set when a batch has been committed or refused
         self._closed = False
         self.committed = asyncio.Event()  # set after each commit, for those who notify others
         self._task = asyncio.create_task(self._write(), name="pointsman-writer")
@@ -53,7 +53,7 @@ class Writer:
         if self._closed:
             raise EngineStopped(f"the engine on {self._connections.place.shown} is closed; open it again.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._jobs.append(_Job(transition, answer, asyncio.Event()))
+        self._jobs.append(_Job(transition, answer))
         self._work.set()
         return answer
 
@@ -68,8 +68,13 @@ class Writer:
 
     async def all_committed(self) -> None:
         """Wait until everything that was handed in so far is committed, but not for what comes in meanwhile."""
-        for job in [*(job for batch in self._flights.values() for job in batch.values()), *self._jobs]:
-            await job.over.wait()
+        handed_in = self._uncommitted()
+        while not handed_in.isdisjoint(self._uncommitted()):
+            self._landed.clear()
+            await self._landed.wait()
+
+    def _uncommitted(self) -> set[asyncio.Future[Any]]:
+        return {job.answer for jobs in (self._jobs, *(batch.values() for batch in self._flights.values())) for job in jobs}
 
     async def close(self) -> None:
         """Finish the batches, and close the connections."""
@@ -116,8 +121,7 @@ class Writer:
             answered = [error] * len(batch)
         del self._flights[line]
         self._work.set()
-        for job in batch:
-            job.over.set()
+        self._landed.set()
         self._answer([job.answer for job in batch], answered)
 
     def _answer(self, callers: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:

@@ -344,6 +344,10 @@ RETURNING status;
 -- name: take_message
 UPDATE pointsman.messages SET status = %(status)s WHERE id = %(id)s;
 
+-- name: notify
+-- Notify the other engines of commits. It waits for no disk: a lost notification costs only time.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(engine)s);
+
 -- name: enter_engine
 -- Give a new engine its number and its lease.
 INSERT INTO pointsman.engines (lease_until, heard_at)
@@ -437,7 +441,7 @@ WITH RECURSIVE versions (process, version) AS (
 )
 SELECT due.* FROM needs CROSS JOIN LATERAL (
   SELECT priority, tenant, need, wake_at, id FROM pointsman.cases AS c
-   WHERE c.process = needs.process AND c.version = needs.version AND c.need = needs.need AND wake_at <= %(now)s
+   WHERE c.process = needs.process AND c.version = needs.version AND c.need = needs.need AND wake_at <= %(now)s AND id <> ALL(%(tried)s::bigint[])
    ORDER BY wake_at LIMIT %(few)s
 ) AS due WHERE needs.need IS NOT NULL AND needs.need <> ALL(%(closed)s::text[]);
 
@@ -459,7 +463,7 @@ WITH RECURSIVE lanes (rank, tenant, process, version, need) AS (
 SELECT due.* FROM lanes CROSS JOIN LATERAL (
   SELECT priority, tenant, need, wake_at, id FROM pointsman.cases AS c
    WHERE c.rank = lanes.rank AND c.tenant = lanes.tenant AND c.process = lanes.process AND c.version = lanes.version
-     AND c.need = lanes.need AND wake_at <= %(now)s
+     AND c.need = lanes.need AND wake_at <= %(now)s AND id <> ALL(%(tried)s::bigint[])
    ORDER BY wake_at LIMIT %(limit)s
 ) AS due WHERE lanes.process = ANY(%(processes)s) AND (%(accepts)s::text[] IS NULL OR lanes.process || ' ' || lanes.version = ANY(%(accepts)s::text[]))
   AND lanes.need <> ALL(%(closed)s::text[]) LIMIT %(most)s;
