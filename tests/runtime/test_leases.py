@@ -93,6 +93,32 @@ def test_an_engine_whose_lease_expired_stops() -> None:
     run(scenario())
 
 
+def test_a_look_at_the_others_that_takes_very_long_delays_no_renewal() -> None:
+    class Hanging(MemoryStore):
+        """It does not answer which cases are blocked."""
+
+        hangs = False
+
+        async def cases(self, **asked: Any) -> list[Any]:
+            if Hanging.hangs:
+                await asyncio.Event().wait()
+            return await super().cases(**asked)
+
+    async def scenario() -> None:
+        fleet, world, process = Fleet(), World("posted"), letter(POLICIES["idempotent"])
+        fleet.store = Hanging(lease_seconds=LEASE_SECONDS, now=fleet.clock.now)
+        async with fleet.open(process, world) as engine:
+            Hanging.hangs = True
+            await fleet.lets_pass(3 * LEASE_SECONDS)
+
+            started = await engine.start(process, {"message": "m"})
+            row = await engine.wait_until_resting(started.case)
+
+            assert row.status is Status.DONE
+
+    run(scenario())
+
+
 def test_an_engine_that_has_not_renewed_begins_no_call() -> None:
     class Pausing(MemoryStore):
         """The machine stands still for longer than a lease, between the commit of an intent and its answer."""

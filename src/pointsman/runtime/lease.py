@@ -60,16 +60,31 @@ class Lease:
             await asyncio.wait(self._tasks)
 
     async def _keep(self, seconds: float, renewed: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
-        never = asyncio.Event()
-        while True:
-            await self._clock.wait(never, seconds / RENEWALS)
-            try:
-                await self._renew()
-                await renewed()
-            except Exception as error:
-                if isinstance(error, LeaseLost) or not isinstance(error, StoreError) or not self.held():
-                    failed(error)
+        never, looking = asyncio.Event(), None
+        try:
+            while True:
+                await self._clock.wait(never, seconds / RENEWALS)
+                over = looking is None or looking.done()
+                if over and looking is not None and not looking.result():
                     return
+                if not await self._tolerant(self._renew(), failed):
+                    return
+                if over:  # beside the renewals: with a busy store, a look may take longer than the lease can wait
+                    looking = asyncio.create_task(self._tolerant(renewed(), failed), name="pointsman-look")
+        finally:
+            if looking is not None:
+                looking.cancel()
+                await asyncio.wait([looking])
+
+    async def _tolerant(self, work: Awaitable[object], failed: Callable[[Exception], None]) -> bool:
+        """Await this. Return False after an error, but not after one of the store while the lease is held."""
+        try:
+            await work
+        except Exception as error:
+            if isinstance(error, LeaseLost) or not isinstance(error, StoreError) or not self.held():
+                failed(error)
+                return False
+        return True
 
     async def _listen(self, notified: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         never = asyncio.Event()
