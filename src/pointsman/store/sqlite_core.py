@@ -241,17 +241,19 @@ class SqliteCore:
         number, events = self._number(len(t.events)), self.events.packed(t.events)
         field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
         if t.new is not None:
+            process, version, key, tenant, priority, correlation, parent = t.new
+            begins = (t.revision + 1, t.fence + t.claims, t.status.value, t.attempts, t.steps, t.step, t.rule, t.at)
             entry = (engine, number, events, field, text, writer, int(appends))
-            stands = (t.status.value, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.needs, t.at)
-            return "start", (t.case, *t.new, t.revision + 1, t.fence + t.claims, *stands, *entry)
-        row = (
-            t.case, t.revision, t.fence, t.inbox, t.attempts, t.steps, t.step, t.rule, t.at, engine, number, events, field, text, writer,
-            int(appends),
-        )  # fmt: skip
+            begun = (t.case, process, version, tenant, priority, correlation, *begins, *entry)
+            rest = (key, parent, t.wake_at, t.reason, t.outcome, t.needs)
+            return ("begin", begun) if rest.count(None) == len(rest) else ("start", (*begun, *rest))
+        stands = (t.revision, t.fence, t.inbox, t.attempts, t.steps, t.step, t.rule, t.at)
+        row = (t.case, *stands, number, events, field, text, writer, int(appends))
         if _goes_on(t):
-            return "go_on", row
-        more = (int(t.claims), len(t.takes), t.wake_at, t.reason, t.outcome, t.needs, t.migrated, t.interruptions)
-        return "move", (*row, t.status.value, *more)
+            return "go_on", (*row, engine)
+        moved = (*row, t.status.value, int(t.claims), len(t.takes), t.outcome, t.interruptions)
+        more = (engine, t.wake_at, t.reason, t.needs, t.migrated)
+        return ("finish", moved) if more.count(None) == len(more) else ("move", (*moved, *more))
 
     def _number(self, events: int = 1) -> int:
         """Reserve the numbers of these events, or of one row without events. Return the first."""

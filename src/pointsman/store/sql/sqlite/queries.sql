@@ -7,18 +7,30 @@
 
 -- name: start
 -- Start cases. A key that is already known changes nothing.
-INSERT INTO starts (id, process, version, key, tenant, priority, correlation, parent, revision, fence, status, wake_at, attempts, steps, step, rule, reason, outcome,
-                    needs, at, engine, journal, events, field, value, writer, appends)
+INSERT INTO starts (id, process, version, tenant, priority, correlation, revision, fence, status, attempts, steps, step, rule, at, engine, journal, events, field, value,
+                    writer, appends, key, parent, wake_at, reason, outcome, needs)
+VALUES {rows};
+
+-- name: begin
+-- Start cases that have none of the other columns. Most are like this, and to bind a NULL takes Python longer than any other value.
+INSERT INTO starts (id, process, version, tenant, priority, correlation, revision, fence, status, attempts, steps, step, rule, at, engine, journal, events, field, value,
+                    writer, appends)
 VALUES {rows};
 
 -- name: go_on
 -- Transitions of a running case that stays running, and does not wait. Most are like this, so they bind few columns.
-INSERT INTO moves (id, revision, fence, inbox, attempts, steps, step, rule, at, engine, journal, events, field, value, writer, appends) VALUES {rows};
+INSERT INTO moves (id, revision, fence, inbox, attempts, steps, step, rule, at, journal, events, field, value, writer, appends, engine) VALUES {rows};
+
+-- name: finish
+-- Transitions that have none of the other columns: those of cases that are done.
+INSERT INTO moves (id, revision, fence, inbox, attempts, steps, step, rule, at, journal, events, field, value, writer, appends, status, claims, takes, outcome,
+                   interruptions)
+VALUES {rows};
 
 -- name: move
 -- All other transitions.
-INSERT INTO moves (id, revision, fence, inbox, attempts, steps, step, rule, at, engine, journal, events, field, value, writer, appends,
-                   status, claims, takes, wake_at, reason, outcome, needs, version, interruptions)
+INSERT INTO moves (id, revision, fence, inbox, attempts, steps, step, rule, at, journal, events, field, value, writer, appends, status, claims, takes, outcome,
+                   interruptions, engine, wake_at, reason, needs, version)
 VALUES {rows};
 
 -- name: moved
