@@ -97,10 +97,7 @@ class Tasks(Parallel):
     record: str = ""
     waits: TaskWait | None = None
 
-    @property
-    def name(self) -> str:
-        """Always the same, so that the calls go on when the body asks for more."""
-        return TASKS
+    name = TASKS  # always the same, so that the calls go on when the body asks for more
 
 
 @dataclass(frozen=True, slots=True)

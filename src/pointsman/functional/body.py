@@ -100,17 +100,12 @@ class Call(Unread, Generic[R]):
     name: str
     wanted: Wanted
     outcome: Value | Failure | None = None
+    branch: TaskCall | None = None  # what runs the call of a plain task
 
     @property
     def of(self) -> str:  # type: ignore[override]
         """What was called, in words."""
         return f"{'entrypoint' if self.wanted.kind == 'child' else 'task'} {self.wanted.step!r}"
-
-    def as_branch(self) -> TaskCall:
-        """The branch that runs the call of a plain task."""
-        wanted = self.wanted
-        assert wanted.node is not None
-        return TaskCall(self.name, wanted.node, wanted.digest, wanted.arguments)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the call, and return its result.
@@ -177,11 +172,12 @@ class Body(greenlet):
         """Ask for a call, which is found by its step, the digest of its arguments, and how often it was asked for."""
         step, digest = wanted.step, wanted.digest
         number = self._asked[step, digest] = self._asked.get((step, digest), 0) + 1
-        place = digest + (f"#{number}" if number > 1 else "")
+        place = digest if number == 1 else f"{digest}#{number}"
         name = f"{step}[{place}]" if place else step
-        asked: Call[Any] = Call(self, name, wanted, self.known.get(name))
-        self.calls[name] = asked
-        if asked.outcome is None:
+        outcome, node = self.known.get(name), wanted.node
+        branch = TaskCall(name, node, digest, wanted.arguments) if wanted.kind == "task" and node is not None and outcome is None else None
+        asked = self.calls[name] = Call(self, name, wanted, outcome, branch)
+        if outcome is None:
             self.open[name] = asked
         else:
             self.unasked.pop(name, None)

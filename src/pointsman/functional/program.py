@@ -71,10 +71,14 @@ class BodyProgram:
         """Run the body on, and return the step that it waits for."""
         body = self._body(case, cells)
         body.go_on()
-        decision = self._decided(body, cells)
-        if isinstance(decision.step, Finish | Park):
-            self._bodies.pop(case, None)
-            body.drop()
+        if not body.ended:
+            decision = self._waits(body, cells)
+            if not isinstance(decision.step, Park):
+                return decision
+        else:
+            decision = self._ended(body)
+        self._bodies.pop(case, None)
+        body.drop()
         return decision
 
     def pause(self, case: int, cells: Mapping[str, Cell], name: str) -> Pause | None:
@@ -131,15 +135,16 @@ class BodyProgram:
 
     def _body(self, case: int, cells: Mapping[str, Cell]) -> _Suspended:
         """The suspended body of a case, with everything that its fields record; a new one where there is none that fits."""
-        items = _items(cells)
-        bodies = self._bodies
+        items, bodies = _items(cells), self._bodies
         body = bodies.get(case)
-        if body is None or not self._take_in(body, cells, items):
-            if body is not None:
-                body.drop()
-            body = bodies[case] = _Suspended(self.process, cells)
-            self._take_in(body, cells, items)
-        bodies.move_to_end(case)
+        if body is not None and self._take_in(body, cells, items):
+            bodies.move_to_end(case)
+            return body
+        if body is not None:
+            body.drop()
+            del bodies[case]
+        body = bodies[case] = _Suspended(self.process, cells)
+        self._take_in(body, cells, items)
         if len(bodies) > BODIES_MAX:
             bodies.popitem(last=False)[1].drop()
         return body
@@ -147,16 +152,17 @@ class BodyProgram:
     def _take_in(self, body: _Suspended, cells: Mapping[str, Cell], items: list[list[RecordEntry]]) -> bool:
         """Take in what was recorded since. Return whether this body may go on: it has seen nothing that is not recorded."""
         known = len(body.items)
-        if body.invocation != cells[INVOCATION].text or len(items) < known or items[:known] != body.items:
+        if body.invocation != cells[INVOCATION].text or len(items) < known or not _goes_on(items, body.items):
             return False
         begun = bool(body) or body.dead
-        for entry in (entry for item in items[known:] for entry in item):
-            unrecorded = body.pending is not None or body.verdicts
-            if (entry.get("void") and begun) or (unrecorded and not _saw(body, cells, entry)):
-                return False
-            self._learn(body, cells, entry)
+        for item in items[known:]:
+            for entry in item:
+                unrecorded = body.pending is not None or body.verdicts
+                if ("void" in entry and begun) or (unrecorded and not _saw(body, cells, entry)):
+                    return False
+                self._learn(body, cells, entry)
         body.items = items
-        fresh = self._fresh(body, cells)
+        fresh = self._fresh(body, cells) if ASKED in cells else None
         if body.pending is not None and (fresh is None or body.pending != fresh or not _saw(body, cells, fresh)):
             return False
         if fresh is not None and body.pending is None:
@@ -166,20 +172,21 @@ class BodyProgram:
 
     def _learn(self, body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> None:
         name = entry["call"]
-        if entry.get("left_out"):
-            body.left_out.add(name)
-            return
-        if "since" in entry:
-            body.since[name] = entry["since"]
-            return
-        if entry.get("void"):
-            body.since.pop(name, None)
-            body.recorded.discard(name)
-            body.learn(name, None)
-            return
-        body.outcomes += "outcome" in entry
-        body.answers += "answer" in entry
-        body.woken = entry.get("woken", body.woken)
+        if "value" not in entry:
+            if entry.get("left_out"):
+                body.left_out.add(name)
+                return
+            if "since" in entry:
+                body.since[name] = entry["since"]
+                return
+            if entry.get("void"):
+                body.since.pop(name, None)
+                body.recorded.discard(name)
+                body.learn(name, None)
+                return
+            body.outcomes += "outcome" in entry
+            body.answers += "answer" in entry
+            body.woken = entry.get("woken", body.woken)
         body.recorded.add(name)
         if body.verdicts.pop(name, None) is not None:
             return
@@ -190,8 +197,6 @@ class BodyProgram:
 
     def _fresh(self, body: _Suspended, cells: Mapping[str, Cell]) -> RecordEntry | None:
         """The outcome of the step that the case was at, if it has come and is not recorded yet."""
-        if ASKED not in cells:
-            return None
         asked: Asked = cells[ASKED].value  # type: ignore[assignment]
         if asked.call in body.recorded:
             return None
@@ -204,19 +209,19 @@ class BodyProgram:
 
     def _waits(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
         """The step that a suspended body waits for: its tasks, all at once; else the first effect, pause, sleep or entrypoint that it asked for."""
-        tasks = [call for call in body.open.values() if call.wanted.kind == "task"]
-        if not tasks:
+        calls = tuple([call.branch for call in body.open.values() if call.branch is not None])
+        if not calls:
             return self._asks(body, cells, next(call for call in body.open.values() if call.wanted.kind != "gather"))
         changed = self._changed(body) if body.unasked else ()
         rule = f"the body calls anew what had other arguments before: {', '.join(changed)}" if changed else ""
-        waiting = body.waiting
+        waiting, waits = body.waiting, None
         assert waiting is not None
-        name = waiting.calls[0].name
-        waits = None if waiting.seconds is None else TaskWait(name, waiting.seconds, body.since.get(name))
-        calls = tuple([call.as_branch() for call in tasks])
-        nodes = tuple([call.node for call in calls])
-        step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)
-        return Decision(step, rule, writes=self._notes(body))
+        if waiting.seconds is not None:
+            name = waiting.calls[0].name
+            waits = TaskWait(name, waiting.seconds, body.since.get(name))
+        nodes = (calls[0].node,) if len(calls) == 1 else tuple([call.node for call in calls])
+        step = Tasks(nodes, None, self.process.concurrency or BRANCH_CONCURRENCY, calls, RECORD, waits)
+        return Decision(step, rule, (), self._notes(body))
 
     def _asks(self, body: _Suspended, cells: Mapping[str, Cell], call: Call[Any]) -> Decision:
         writes = self._notes(body)
@@ -293,6 +298,12 @@ class BodyProgram:
 
 def _items(cells: Mapping[str, Cell]) -> list[list[RecordEntry]]:
     return cells[RECORD].value if RECORD in cells else []  # type: ignore[return-value]
+
+
+def _goes_on(items: list[list[RecordEntry]], before: list[list[RecordEntry]]) -> bool:
+    """Whether a record begins with these items. One that has grown in memory still has the last of them itself, and so the others."""
+    known = len(before)
+    return known == 0 or items[known - 1] is before[-1] or items[:known] == before
 
 
 def _length(cells: Mapping[str, Cell], field: str) -> int:

@@ -220,6 +220,9 @@ _Entry = tuple[dict[str, Any], str]
 
 def _recorded(step: Tasks, entries: Sequence[_Entry]) -> dict[str, Cell]:
     """The item of a record that has these entries. What the calls returned was encoded when they ended."""
+    if len(entries) == 1:
+        [(value, text)] = entries
+        return {step.record: Cell([value], f"[{text}]", TASKS, True)}
     values, texts = zip(*entries, strict=True)
     return {step.record: Cell([*values], f"[{','.join(texts)}]", TASKS, appends=True)}
 

@@ -128,7 +128,7 @@ class Calls:
             function, signature = request.look_up, signature_of(request.look_up, "look-up")
             asynchronous = inspect.iscoroutinefunction(function)
         fresh, cells = codec.fresh, request.cells
-        reads = [fresh(cells, name) for name in signature.reads]
+        reads = [fresh(cells, name) for name in signature.reads] if signature.reads else []
         if request.item is not None and signature.item is not None:
             reads.insert(signature.item.position, request.item.value)
         uses = {name: self.resources.get(name) for name in signature.uses} if signature.uses else {}
