@@ -10,28 +10,33 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 from fleet_worker import orders
 from soak_provider import SETTLE_SECONDS, THINKING_SECONDS
 from soak_worker import EFFECTS, Client, obey
 from soak_world import HERE, Worker
 
 from pointsman import Engine, Status
+from pointsman.runtime.lease import RENEWALS
 from pointsman.store.base import Reader
+from pointsman.store.postgres.connections import place_of
 from postgres_proxy import Proxy
 from postgres_server import Server
 
-LEASE_SECONDS = 1.2  # short, so that take-overs are many
+LEASE_SECONDS = 2.5  # short, so that take-overs are soon; a renewal that a busy machine is late with must not end a worker
+SWEEP_SECONDS = LEASE_SECONDS / RENEWALS  # workers look for expired leases at least when they renew their own
 STOPPED_SECONDS = 2 * LEASE_SECONDS
 HOLE_SECONDS = 1.5 * LEASE_SECONDS
-DELAY_SECONDS = 0.02  # for each request and each answer
+DELAY_SECONDS = 0.1  # for each request and each answer
+LOOK_SECONDS = 0.05  # between two looks at whether cases were taken over
 UNDERWAY = 10  # orders at once
-MENDING_SECONDS = 20  # far beyond what it takes to work off the rest: a case that nobody drives fails the test instead
+MENDING_SECONDS = 60  # far beyond what it takes to work off the rest: a case that nobody drives fails the test instead
 
 
 @dataclass
@@ -42,6 +47,7 @@ class Faults:
     stops: int = 0
     cuts: int = 0
     holes: int = 0
+    delays: int = 0
     restarts: int = 0
 
     def scenes(self, random: Random) -> list[str]:
@@ -61,6 +67,8 @@ class Told:
     asked_again: int = 0
     unknown: int = 0
     found_committed: int = 0
+    found_absent: int = 0
+    take_overs: list[float] = field(default_factory=list)  # seconds from the end of a worker until another one has its case
     resolved: int = 0
     effects: int = 0
     lost: int = 0
@@ -76,20 +84,22 @@ class Place:
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         self.worker: Worker | None = None
+        self.engine: int | None = None  # the worker's number in the database
         self.hired = asyncio.Event()
 
 
 class Fleet:
     """`workers` processes work off orders until all faults have happened; then an engine without faults works off the rest."""
 
-    def __init__(self, folder: Path, server: Server, url: str, *, workers: int, seed: int, kind: str = "keeps the fence") -> None:
+    def __init__(self, folder: Path, server: Server, url: str, *, workers: int, seed: int) -> None:
         self.log = folder / "provider.log"
-        self.server, self.url, self.kind, self.seed = server, url, kind, seed
+        self.server, self.url, self.seed = server, url, seed
         self.workers = workers
-        self.first_seconds = 0.02
+        self.first_seconds = self.others_seconds = 0.02  # that the first step takes at the first place, and at the others
         self.random = Random(seed)
         self.told = Told()
         self.places: list[Place] = []
+        self.watching: list[asyncio.Task[None]] = []
         self.over = False
         self.closing = False  # then nobody hires workers any more
         self.numbers = 0
@@ -106,6 +116,7 @@ class Fleet:
                     self.told.did[scene] += 1
                 self.over = True
                 await asyncio.wait(customers)  # with workers: a customer whose worker has ended asks another one
+            await asyncio.gather(*self.watching)
             self.closing = True
             await self._end_workers()
             await self._look()
@@ -114,9 +125,11 @@ class Fleet:
     async def stop_an_owner(self, number_of_orders: int) -> Told:
         """Stop one of two workers in the middle of a step until another one does the same step, and let it go on."""
         async with self._open():
-            owner, _ = self.places
+            owner, other = self.places
             assert owner.worker is not None
+            assert other.worker is not None
             stopped = owner.worker.process
+            other.worker.process.send_signal(signal.SIGSTOP)  # so that the owner gets all orders
             for number in range(number_of_orders):
                 told = await owner.worker.ask({"do": "start", "number": number})
                 self.told.cases[number] = told["case"]
@@ -124,11 +137,12 @@ class Fleet:
             await self._until(lambda: len(self._asked()) == number_of_orders)
             await asyncio.sleep(2 * THINKING_SECONDS)  # it has the answers, and its steps go on for longer
             stopped.send_signal(signal.SIGSTOP)
-            await self._until(lambda: all(len(askers) > 1 for askers in self._asked().values() if askers[0] == stopped.pid))
+            other.worker.process.send_signal(signal.SIGCONT)
+            await self._until(lambda: all(len(askers) > 1 for askers in self._asked().values()))
+            self.closing = True
             stopped.send_signal(signal.SIGCONT)
             self.told.did["stops"] += 1
-            await asyncio.sleep(2 * self.first_seconds)
-            self.closing = True
+            await owner.worker.listening  # it has found out that it has lost its lease
             await self._end_workers()
             states = await self._look()
             self.told.stale = sum(states[number].get("asked") == stopped.pid for number in states)
@@ -143,9 +157,8 @@ class Fleet:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         self.server.execute("CREATE TABLE IF NOT EXISTS public.fleet_places (place serial PRIMARY KEY, number integer)")
-        moods = "moods" if self.kind == "keeps the fence" else "calm"
         provider = await asyncio.create_subprocess_exec(
-            sys.executable, HERE / "soak_provider.py", self.log, str(self.seed), moods, stdout=asyncio.subprocess.PIPE
+            sys.executable, HERE / "soak_provider.py", self.log, str(self.seed), "moods", stdout=asyncio.subprocess.PIPE
         )
         assert provider.stdout is not None
         self.port = int(await provider.stdout.readline())
@@ -171,20 +184,23 @@ class Fleet:
     async def _keep(self, place: Place) -> None:
         """Keep a worker at this place: hire another one when it ends, as a supervisor does."""
         while not self.closing:
-            arguments = (place.proxy.url, str(self.port), self.kind, str(LEASE_SECONDS), str(self.first_seconds))
+            seconds = self.first_seconds if place is self.places[0] else self.others_seconds
+            arguments = (place.proxy.url, str(self.port), str(LEASE_SECONDS), str(seconds))
             pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
             process = await asyncio.create_subprocess_exec(sys.executable, HERE / "fleet_worker.py", *arguments, **pipes)
             place.worker = worker = Worker(process, 1.0)
             await worker.ready.wait()
             if worker.last == "ready":
+                place.engine = (await worker.ask({"do": "who"})).get("engine")
                 place.hired.set()
             await asyncio.wait([worker.listening])
             place.hired.clear()
             code = await process.wait()
             if worker.last.startswith("["):
-                last, unknown, found = json.loads(worker.last)
+                last, unknown, committed, absent = json.loads(worker.last)
                 self.told.unknown += unknown
-                self.told.found_committed += found
+                self.told.found_committed += committed
+                self.told.found_absent += absent
                 self.told.ends[last] += 1
             elif code == -signal.SIGKILL or (self.closing and code == -signal.SIGTERM):  # the latter while it starts
                 self.told.ends["killed"] += 1
@@ -200,14 +216,17 @@ class Fleet:
     # The faults.
 
     async def _kills(self, place: Place) -> None:
-        await place.hired.wait()
+        await self._at_work(place)
         assert place.worker is not None
+        engine = place.engine
         await place.worker.end(signal.SIGKILL)
+        await self._watch(engine)
 
     async def _stops(self, place: Place) -> None:
-        await place.hired.wait()
+        await self._at_work(place)
         assert place.worker is not None
         place.worker.process.send_signal(signal.SIGSTOP)
+        await self._watch(place.engine)
         await asyncio.sleep(STOPPED_SECONDS)
         if place.worker.process.returncode is None:
             place.worker.process.send_signal(signal.SIGCONT)
@@ -217,17 +236,50 @@ class Fleet:
         place.proxy.cut_at_commit(self.random.choice(("before", "after")))
 
     async def _holes(self, place: Place) -> None:
-        """A black hole, and then a slow network."""
         await place.hired.wait()
         place.proxy.swallow()
         await asyncio.sleep(HOLE_SECONDS)
         place.proxy.let_through()
+
+    async def _delays(self, place: Place) -> None:
+        await place.hired.wait()
         place.proxy.delay(DELAY_SECONDS)
         await asyncio.sleep(LEASE_SECONDS)
         place.proxy.delay(0.0)
 
     async def _restarts(self, _: Place) -> None:
         await asyncio.to_thread(self.server.restart_immediately)
+
+    async def _at_work(self, place: Place) -> None:
+        """Wait until a worker at this place runs a case, and workers at all places could take it over."""
+        while True:
+            for each in self.places:
+                await each.hired.wait()
+            if await asyncio.to_thread(self._running_by, place.engine):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _watch(self, engine: int | None) -> None:
+        """Measure, in the background, how long the cases of a worker wait that has just ended or stopped."""
+        since = time.monotonic()
+        left = set(await asyncio.to_thread(self._running_by, engine))
+
+        async def watch() -> None:
+            while left:
+                await asyncio.sleep(LOOK_SECONDS)
+                taken = left - set(await asyncio.to_thread(self._running_by, engine))
+                self.told.take_overs += len(taken) * [time.monotonic() - since]
+                left.difference_update(taken)
+
+        self.watching.append(asyncio.create_task(watch()))
+
+    def _running_by(self, engine: int | None) -> list[tuple[int, int]]:
+        """The cases that an engine runs, each with its fence. A server that has just restarted may end the connection."""
+        cases = f"{place_of(self.url).schema}.cases"
+        while True:
+            with suppress(psycopg.OperationalError):
+                return self.server.execute(f"SELECT id, fence FROM {cases} WHERE status = 'running' AND engine = {engine or 0}")
+            time.sleep(LOOK_SECONDS)
 
     async def _until(self, holds: Any) -> None:
         async with asyncio.timeout(MENDING_SECONDS):

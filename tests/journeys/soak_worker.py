@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -224,7 +225,7 @@ async def obey(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError(asked)
 
 
-async def listen(engine: Engine) -> None:
+async def listen(engine: Engine, obey: Callable[[Engine, dict[str, Any]], Awaitable[dict[str, Any]]] = obey) -> None:
     """Answer every line, each in its own time."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()

@@ -1,27 +1,24 @@
 """A fleet on PostgreSQL whose workers, network and server are broken all the time: nothing accepted is lost, nothing is done twice."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
-from fleet_world import Faults, Fleet, Told
+from fleet_world import LEASE_SECONDS, SWEEP_SECONDS, Faults, Fleet, Told
 
 from postgres_server import Server
 from tiers import figure, seed
 
-pytestmark = pytest.mark.skipif("POINTSMAN_FLEET_KILLS" not in os.environ, reason="half a minute long: runs in make soak")
-
 WORKERS = 3
-HANGS_SECONDS = 120  # and 10 for each fault: far beyond what it takes
+HANGS_SECONDS = 300  # and 10 for each fault: far beyond what it takes
 
 
 def test_a_fleet_that_is_broken_all_the_time_loses_and_repeats_nothing(
     tmp_path: Path, postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faults = Faults(
-        kills=figure("FLEET_KILLS", 3), stops=figure("FLEET_STOPS", 1), cuts=figure("FLEET_CUTS", 8), holes=figure("FLEET_HOLES", 0),
-        restarts=figure("FLEET_RESTARTS", 0),
+        kills=figure("FLEET_KILLS", 1), stops=figure("FLEET_STOPS", 1), cuts=figure("FLEET_CUTS", 4), holes=figure("FLEET_HOLES", 1),
+        delays=figure("FLEET_DELAYS", 1), restarts=figure("FLEET_RESTARTS", 1),
     )  # fmt: skip
 
     async def run() -> Told:
@@ -34,27 +31,31 @@ def test_a_fleet_that_is_broken_all_the_time_loses_and_repeats_nothing(
     with capsys.disabled():
         did = ", ".join(f"{count} {name}" for name, count in told.did.items())
         print(f"\n{did}; {told.effects} effects: {told.lost} lost, {told.duplicated} duplicated (seed {seed()})")
+        left = told.unknown - told.found_committed - told.found_absent
         print(
-            f"  {told.unknown} unknown commits, {told.found_committed} of them found committed; {told.asked_again} questions asked again,"
+            f"  {told.unknown} unknown commits: {told.found_committed} committed, {told.found_absent} not, {left} left by workers that gave up"
         )
-        print(f"  {told.resolved} effects resolved by a person; AtLeastOnce repeated {told.repeated_as_declared}")
+        if taken := sorted(told.take_overs):
+            longest = f"p99 {taken[99 * len(taken) // 100]:.1f} s (lease {LEASE_SECONDS} s + sweep {SWEEP_SECONDS:.1f} s)"
+            print(f"  {len(taken)} take-overs: median {taken[len(taken) // 2]:.1f} s, {longest}")
+        print(f"  {told.asked_again} questions asked again, {told.resolved} effects resolved by a person")
+        print(f"  AtLeastOnce repeated {told.repeated_as_declared}")
         for end, count in told.ends.items():
             print(f"  {count} workers {end}")
     assert told.did == {name: count for name, count in vars(faults).items() if count}
     assert (told.lost, told.duplicated, told.wrong) == (0, 0, [])
 
 
-@pytest.mark.parametrize(("kind", "holds"), [("keeps the fence", True), ("forgets the fence", False)])
 def test_a_worker_that_was_stopped_beyond_its_lease_cannot_write(
-    tmp_path: Path, postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str], kind: str, holds: bool
+    tmp_path: Path, postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def run() -> Told:
-        fleet = Fleet(tmp_path, postgres, postgres_url, workers=2, seed=seed(), kind=kind)
-        fleet.first_seconds = 1.0  # the other worker is still at it when the first one goes on
+        fleet = Fleet(tmp_path, postgres, postgres_url, workers=2, seed=seed())
+        fleet.first_seconds, fleet.others_seconds = 3.0, 60.0  # the other worker is still at it when the first one goes on
         return await fleet.stop_an_owner(3)
 
     told = asyncio.run(run())
 
     with capsys.disabled():
-        print(f"\na worker that {kind}: {told.stale} stale results of 3, {told.lost} lost, {told.duplicated} duplicated, {told.wrong}")
-    assert ((told.stale, told.lost, told.duplicated, told.wrong) == (0, 0, 0, [])) == holds
+        print(f"\na worker that was stopped: {told.stale} stale results of 3, {told.lost} lost, {told.duplicated} duplicated")
+    assert (told.stale, told.lost, told.duplicated, told.wrong) == (0, 0, 0, [])

@@ -35,6 +35,7 @@ class Fates:
         self.broken: Exception | None = None  # why it is unknown what happened to a batch; nothing may be written after it
         self.unknown = 0  # batches whose commit was not answered
         self.found_committed = 0  # of these, the ones that had been committed
+        self.found_absent = 0  # of these, the ones that had not been, and never will be
 
 
 class Line:
@@ -185,6 +186,7 @@ class Line:
                 continue
             self.number = last
             self._fates.found_committed += last == values["number"]
+            self._fates.found_absent += last != values["number"]
             return cases if last == values["number"] else None
 
     async def _look(self, connection: AsyncConnection[Any], values: Mapping[str, int]) -> tuple[int, list[int]]:

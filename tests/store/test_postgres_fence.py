@@ -1,0 +1,48 @@
+"""Only the fence keeps an engine that has lost a case from writing to it: the control without the fence writes."""
+
+import asyncio
+
+import pytest
+
+from pointsman.errors import Conflict
+from pointsman.store.postgres.connections import place_of, schema_statements
+from pointsman.store.postgres.store import open_postgres
+from pointsman.testing.scenarios import new_case, next_of
+
+FENCE = "c.fence = t.fence"
+LEASE_SECONDS = 30.0
+
+
+async def written_by_a_loser(url: str) -> bool:
+    """Let an engine write a case that another one has taken over; return whether the store takes that."""
+    ahead = 0.0
+    loser = await open_postgres(url, lease_seconds=LEASE_SECONDS)
+    winner = await open_postgres(url, lease_seconds=LEASE_SECONDS, skew=lambda: ahead)
+    try:
+        case = await new_case(loser)
+        [lost] = await loser.claim(["p"], now=20.0, limit=1)
+        ahead = 0.7 * LEASE_SECONDS
+        await winner.renew()
+        ahead = 1.4 * LEASE_SECONDS  # only the other one's lease has expired
+        [taken] = await winner.claim(["p"], now=20.0, limit=1)
+        assert (lost.case.id, taken.case.id) == (case, case)
+        await loser.commit(next_of(case, lost.case.revision, lost.case.fence))
+    except Conflict:
+        return False
+    else:
+        return True
+    finally:
+        await winner.close()
+        await loser.close()
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_engine_that_has_lost_a_case_writes_to_it_only_if_the_fence_is_forgotten(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    statements = schema_statements(place_of(postgres_url).schema)
+    if forgotten:
+        for name, text in statements.items():
+            monkeypatch.setitem(statements, name, text.replace(FENCE, "true"))  # type: ignore[arg-type]
+
+    assert asyncio.run(written_by_a_loser(postgres_url)) == forgotten
