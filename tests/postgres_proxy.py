@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 Cut = Literal["before", "after"]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
+COPIES_IN = re.compile(rb"COPY\b.*\bFROM STDIN", re.IGNORECASE)  # the server gives no ReadyForQuery before the rows have come
 COMMITS = re.compile(rb"(^|;)\s*(COMMIT|END|WITH batch)\b", re.IGNORECASE)  # the last one is the statement of a whole batch
 ENCRYPTION = {(80_877_103).to_bytes(4, "big"), (80_877_104).to_bytes(4, "big")}  # SSLRequest and GSSENCRequest
 QUERY, PARSE, BIND, SYNC = b"Q", b"P", b"B", b"S"  # of the client
@@ -221,7 +222,7 @@ class _Link:
         if proxy.planned[0].number not in {None, proxy.statements}:
             return False
         proxy.cuts += 1
-        if proxy.planned.popleft().when == "before":
+        if proxy.planned.popleft().when == "before" or COPIES_IN.match(statement):
             return True
         self._last_answer = self._asked + 1
         return False
