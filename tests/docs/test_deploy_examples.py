@@ -94,7 +94,7 @@ def test_the_compose_file_has_commands_that_have_time_to_drain_and_starts_them_i
     for name in ("worker", "serve"):
         assert seconds_needed(services[name]["command"]) < float(services[name]["stop_grace_period"].removesuffix("s"))
         assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
-    assert parsed(services["migrate"]["command"]) == {"url": None, "dry_run": False}
+    assert not any(parsed(services["migrate"]["command"]).values())  # the URL comes from the environment
     assert parsed(services["worker"]["command"])["health"] in " ".join(services["worker"]["healthcheck"]["test"])
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"]
 
@@ -106,7 +106,7 @@ def test_the_kubernetes_file_has_commands_that_have_time_to_drain_and_probes_tha
     for pod, container in containers():
         words = container["command"]
         if words[1] == "migrate":
-            assert parsed(words) == {"url": None, "dry_run": False}
+            assert not any(parsed(words).values())
             continue
         before = float(container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])[1])
         probes = (container["livenessProbe"]["httpGet"], container["readinessProbe"]["httpGet"])
