@@ -229,7 +229,7 @@ def test_a_body_that_asks_for_another_effect_than_the_one_under_way_is_found(tmp
 
     [kind] = asyncio.run(main())
     assert kind.verdict is Verdict.BROKEN
-    assert "may or may not have happened, and the rules continue with pay" in kind.message
+    assert "may or may not have happened, and the case would go on with pay" in kind.message
 
 
 def test_an_app_names_entrypoints_like_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -398,7 +398,7 @@ def _with_limit_facts(result: StepResult, end: CallEnd) -> StepResult:
 
 
 def _forgotten(key: str, step: str) -> str:
-    return f"the effect with key {key} may or may not have happened, and the rules continue with {step}"
+    return f"the effect with key {key} may or may not have happened, and the case would go on with {step}"
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:
