@@ -8,7 +8,7 @@ import pytest
 
 from pointsman.definition.transactions import Database
 from pointsman.errors import StoreError
-from pointsman.kernel.rows import Transition
+from pointsman.kernel.rows import Address, Post, Transition
 from pointsman.store.postgres.connections import POOL_MAX
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of, start_of
@@ -124,5 +124,35 @@ def test_a_read_does_not_use_a_connection_that_has_ended(proxy: Proxy) -> None:
                 await busy.enter_async_context(store.connections.connection())
         proxy.cut_all()
         assert [row.id for row in await store.cases()] == [case]
+
+    run(proxy, scenario)
+
+
+def test_a_transaction_is_not_known_by_the_number_that_the_server_gave_it(proxy: Proxy) -> None:
+    """A server that has crashed gives the numbers of lost transactions again, and knows none of those it has not given again."""
+
+    async def scenario(store: PostgresStore) -> None:
+        await new_case(store)
+        [(given_again,)] = await store.connections.rows("SELECT pg_current_xact_id()::text")
+        not_given_again = str(int(given_again) + 1_000_000)
+
+        found = [await store._was_committed(tx, number=1_000) for tx in (given_again, not_given_again)]
+
+        assert found == [False, False]
+
+    run(proxy, scenario)
+
+
+def test_small_writes_leave_one_row(proxy: Proxy) -> None:
+    async def scenario(store: PostgresStore) -> None:
+        case = await new_case(store)
+
+        for n in range(5):
+            await store.post(Post(Address("p", case=case), "mail", f"k {n}", "1", 20.0))
+
+        [(rows,)] = await store.connections.rows(
+            "SELECT count(*) FROM pointsman.small_writes".replace("pointsman", store.connections.place.schema)
+        )
+        assert rows == 1
 
     run(proxy, scenario)

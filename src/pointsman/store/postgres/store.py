@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from pointsman.definition.transactions import Database
 from pointsman.errors import LeaseLost, StoreError
@@ -47,6 +48,8 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         self._claims = Claims(self, writing.engine)
         self._failpoints = failpoints
         self._skew = skew
+        self._number = 0  # of the last small write that was begun
+        self._settled: set[int] = set()  # small writes that are known to be committed, and whose numbers are to be deleted
         self._channel = f"{connections.place.schema}_committed"
         self._stopping = asyncio.get_running_loop().create_future()
         self._telling = asyncio.create_task(self._tell(), name="pointsman-notifier")
@@ -138,7 +141,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         with explained(self.connections.place):
             connection = await self.connections.connect()
             try:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                await connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
                 async for notified in connection.notifies():
                     if notified.payload != str(self._writing.engine):
                         yield
@@ -182,39 +185,47 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         loop = asyncio.get_running_loop()
         until, conflicts = loop.time() + self.connections.repeat_seconds, 0
         while True:
-            done: list[tuple[str, T]] = []  # the transaction's number and answer, once it is complete
+            self._number += 1
+            mine, known = self._number, self._settled
+            values = {"engine": self._writing.engine, "number": mine, "known": list(known)}
+            done: list[tuple[str, T]] = []  # the server's number of the transaction and the answer, once it is complete
             try:
                 async with self.connections.transaction() as connection:
                     if first is not None:
                         await rows_of(connection, *first)
-                    [(number,)] = await rows_of(connection, "SELECT pg_current_xact_id()::text")
+                    [(tx,)] = await rows_of(connection, "SELECT pg_current_xact_id()::text")
                     answer = await work(connection)
+                    await rows_of(
+                        connection, self.connections.sql["number_small_write"], values
+                    )  # the work of an author locks none of our tables
                     self._failpoints("store.commit")
-                    done = [(number, answer)]
+                    done = [(tx, answer)]
             except TryAgain:
                 conflicts += 1
                 if conflicts == CONFLICTS_MAX:
                     raise
                 continue
             except ConnectionLost:
-                if not done or not await self._was_committed(done[0][0]):
+                if not done or not await self._was_committed(done[0][0], mine):
                     if loop.time() > until:
                         raise
                     await asyncio.sleep(AGAIN_SECONDS)
                     continue
+            self._settled = {*self._settled - known, mine}
             self._failpoints("store.committed")
             self._writer.committed.set()
             return done[0][1]
 
-    async def _was_committed(self, number: str) -> bool:
-        """Return whether the transaction with this number was committed. Raises StoreError if that stays unknown for a lease."""
+    async def _was_committed(self, tx: str, number: int) -> bool:
+        """Return whether a small write was committed. Raises StoreError if that stays unknown for a lease."""
+        sql, values = self.connections.sql, {"engine": self._writing.engine, "number": number}
         loop = asyncio.get_running_loop()
         until = loop.time() + (self.lease_seconds or 0.0)
         while True:
             try:
-                [(status,)] = await self.connections.rows("SELECT pg_xact_status(%(number)s::xid8)", {"number": number})
+                [(status,)] = await self.connections.rows(sql["look_at_transaction"], {"tx": tx})
                 if status != "in progress":
-                    return bool(status == "committed")
+                    return bool(await self.connections.rows(sql["look_at_small_write"], values))
                 lost = StoreError(
                     f"{self.connections.place.shown} does not say whether a transaction was committed; open the engine again."
                 )
@@ -256,6 +267,7 @@ async def open_postgres(
             lapsed = [engine for (engine,) in await rows_of(connection, known["lock_lapsed"], {"skew": skew()})]
             await rows_of(connection, known["forget_engines"], {"engines": lapsed})
             await rows_of(connection, known["forget_commits"])
+            await rows_of(connection, known["forget_small_writes"])
             [(engine,)] = await rows_of(connection, known["enter_engine"], {"seconds": lease_seconds, "skew": skew()})
             await rows_of(connection, known["enter_commits"], {"engine": engine, "lines": LINES})
         writing = Writing(known, meta["incarnation"], engine, int(meta["era"]))

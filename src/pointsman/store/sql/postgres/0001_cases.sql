@@ -18,6 +18,7 @@
 --   engines      the engines that share the store: until when each has its lease, and when it was last heard, by the database's clock
 --   commits      the number of the last batch that an engine committed on each of its lines (the connections that write batches), and that of
 --                its transaction, so that it can find out whether an unanswered commit happened, and what it wrote
+--   small_writes the number of each other transaction that an engine committed, until the engine knows that it did
 --   limits       the state of each limit that was ever used, as JSON
 --   definitions, schedules, blobs, meta  as their names say
 --
@@ -230,6 +231,12 @@ CREATE TABLE pointsman.commits (
   tx     bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (engine, line)
 ) WITH (fillfactor = 50);
+
+CREATE TABLE pointsman.small_writes (
+  engine bigint NOT NULL,
+  number bigint NOT NULL,
+  PRIMARY KEY (engine, number)
+);
 
 CREATE TABLE pointsman.limits (
   name  text COLLATE "C" PRIMARY KEY,

@@ -403,6 +403,30 @@ DELETE FROM pointsman.engines AS e
 -- name: forget_commits
 DELETE FROM pointsman.commits AS c WHERE NOT EXISTS (SELECT FROM pointsman.engines WHERE id = c.engine);
 
+-- name: forget_small_writes
+-- A row that somebody else deletes stays until the next time: a transaction whose client is gone may keep its locks for long.
+DELETE FROM pointsman.small_writes WHERE (engine, number) IN (
+  SELECT engine, number FROM pointsman.small_writes AS s WHERE NOT EXISTS (SELECT FROM pointsman.engines WHERE id = s.engine) FOR UPDATE SKIP LOCKED
+);
+
+-- name: number_small_write
+-- Leave the number of this transaction, and delete earlier ones. The server's number of it tells whether it is over, and not whether it
+-- was committed: a server that has crashed gives the numbers of lost transactions again.
+WITH known AS (
+  SELECT number FROM pointsman.small_writes WHERE engine = %(engine)s AND number = ANY(%(known)s::bigint[]) FOR UPDATE SKIP LOCKED
+), deleted AS (
+  DELETE FROM pointsman.small_writes WHERE engine = %(engine)s AND number IN (SELECT number FROM known)
+)
+INSERT INTO pointsman.small_writes (engine, number) VALUES (%(engine)s, %(number)s);
+
+-- name: look_at_transaction
+-- How the server's transaction with this number stands. The server knows no such number if it has crashed.
+SELECT CASE WHEN %(tx)s::xid8 < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(%(tx)s::xid8) END;
+
+-- name: look_at_small_write
+-- Look only after the transaction is over: this statement sees what was committed before it.
+SELECT number FROM pointsman.small_writes WHERE engine = %(engine)s AND number = %(number)s;
+
 -- name: next_lease_end
 -- When the first lease of another engine with a running case expires.
 SELECT min(greatest(e.lease_until, 0)) FROM pointsman.engines AS e
