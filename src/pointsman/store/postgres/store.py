@@ -75,18 +75,18 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                 raise answer
             return answer
 
-        return await self._alone(write)
+        return await self._small_write(write)
 
     async def post(
         self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
     ) -> Posted | None:  # fmt: skip
         """Deliver a message; see the contract."""
-        return await self._alone(lambda connection: post_message(connection, self._writing, post, start, released, full=full))
+        return await self._small_write(lambda connection: post_message(connection, self._writing, post, start, released, full=full))
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
         """Append events without changing their case; see the contract."""
         first = (self.connections.sql["lock_appends"], {"case": case})
-        await self._alone(lambda connection: self._writing.append(connection, case, events, at, usage), first)
+        await self._small_write(lambda connection: self._writing.append(connection, case, events, at, usage), first)
 
     async def claim(
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
@@ -112,7 +112,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
     async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
         """Mark whether all calls of a running case are waiting; see the contract."""
         values = {"case": case, "fence": fence, "waits": waiting}
-        await self._alone(lambda connection: rows_of(connection, self.connections.sql["mark_waiting"], values))
+        await self._small_write(lambda connection: rows_of(connection, self.connections.sql["mark_waiting"], values))
 
     async def renew(self) -> float:
         """Extend this engine's lease; see the contract."""
@@ -126,7 +126,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         """Claim only these versions from now on, and let the others know; see the contract."""
         self._claims.accepts = [f"{process} {version}" for process, versions in accepts.items() for version in versions]
         values = {"engine": self._writing.engine, "accepts": self._claims.accepts}
-        await self._alone(lambda connection: rows_of(connection, self.connections.sql["announce"], values))
+        await self._small_write(lambda connection: rows_of(connection, self.connections.sql["announce"], values))
 
     async def announced(self) -> set[tuple[str, int]]:
         """The versions that living engines accept; see the contract."""
@@ -175,7 +175,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
             await self._notify()
         await self.connections.close()
 
-    async def _alone(
+    async def _small_write(
         self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], first: tuple[str, Mapping[str, Any]] | None = None
     ) -> T:  # fmt: skip
         """Run `work` in a transaction of its own. If the connection ends, find out whether it was committed, and else run it again.
