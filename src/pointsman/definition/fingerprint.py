@@ -1,7 +1,7 @@
 """The fingerprint of a definition, with which events record the code that decided.
 
 It covers the process, the fields and properties of its state, the declaration of each step (what it reads, uses and writes,
-and its policies), and each rule with the code of its condition. It does not cover the bodies of nodes, which may change at any
+and its policies), and each rule and invariant with the code of its condition. It does not cover the bodies of nodes, which may change at any
 time. The code of a condition is its instructions, constants and names, the functions of the same package that it calls, and
 the plain constants that it refers to. So comments and layout do not change a fingerprint, but another release of Python may.
 """
@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from pointsman.definition.invariants import Invariant
 from pointsman.definition.nodes import Node
 from pointsman.definition.rules import Rule
 from pointsman.definition.state import STATES_MAX, State
@@ -30,11 +31,12 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def fingerprint_of(
-    name: str, version: int, state: type[State], steps: Mapping[str, Any], messages: Mapping[str, Any], rules: Sequence[Rule[Any]]
+    name: str, version: int, state: type[State], steps: Mapping[str, Any], messages: Mapping[str, Any], rules: Sequence[Rule[Any]],
+    invariants: Sequence[Invariant[Any]] = (),
 ) -> str:  # fmt: skip
     """The SHA-256 of a definition, in hexadecimal digits."""
     teller = _Teller()
-    parts = [
+    parts: list[object] = [
         name,
         version,
         [_schema(state), sorted(teller.of_class(state))],
@@ -42,6 +44,8 @@ def fingerprint_of(
         [teller.of_fields(accept) for _, accept in sorted(messages.items())],
         [[rule.name, rule.step.name, *teller.of_fields(rule.step), teller.of(rule.condition)] for rule in rules],
     ]
+    if invariants:  # a definition without any has the fingerprint that it had before there were invariants
+        parts.append([teller.of_fields(invariant) for invariant in invariants])
     return digest_of_parts(parts)
 
 

@@ -9,13 +9,14 @@ from typing import Any, Generic, TypeVar, overload
 from pointsman.definition import checks
 from pointsman.definition.children import Child
 from pointsman.definition.durations import Duration, seconds_of
-from pointsman.definition.effects import AnyCompensation, Compensation, Effect, Safety
+from pointsman.definition.effects import AnyCompensation, AnyEffect, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.guards import Budget, Guard, answered
+from pointsman.definition.invariants import Invariant
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen, logs_of
-from pointsman.definition.names import check_name
+from pointsman.definition.names import check_name, check_text
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
 from pointsman.definition.retention import Retention
@@ -68,6 +69,7 @@ class Process(Generic[S]):
         self._former: dict[str, str] = {}
         self.steps: dict[str, AnyStep] = {}
         self.accepts_messages: dict[str, Accept] = {}
+        self.invariants: dict[str, Invariant[S]] = {}
         self._rules: tuple[Rule[S], ...] = ()
         self._overs: dict[str, str] = {}
         checks.check_state(name, state)
@@ -345,11 +347,26 @@ class Process(Generic[S]):
         self.accepts_messages[accept.name] = accept
         return accept
 
+    def never(self, name: str, condition: Callable[[S], object], *, effect: AnyEffect | None = None, ends: str | None = None) -> None:
+        """Declare an invariant: `condition` must never hold when the rules choose `effect`, or an end with the outcome `ends`.
+
+        Without `effect` and `ends` it must never hold at any decision. The engine checks it in each commit that chooses such a step, and so
+        with the intent of the effect. If it holds, or raises, the case is parked with its name, and nothing is called. `pointsman verify`
+        looks for a way there before any case takes it. Raises DefinitionError.
+        """
+        check_text("never(...)", name)
+        if self._rules:
+            raise DefinitionError(f"process {self.name!r}: invariant {name!r} is declared after rules(); declare it before.")
+        invariant = Invariant(name, condition, effect, ends)
+        checks.check_invariant(self.name, self.steps, self.invariants, invariant)
+        self.invariants[name] = invariant
+
     def rules(self, *rules: Rule[S]) -> None:
         """Declare the rules. The first rule whose condition holds wins; the last is `otherwise`. Raises DefinitionError."""
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
         self._overs = checks.check_rules(self.name, self.state, self.steps, self.accepts_messages, rules)
+        checks.check_ends(self.name, rules, self.invariants)
         self._rules = rules
         self.steps_max = self.steps_max or STEPS_A_RULE * len(rules)
 
@@ -419,7 +436,8 @@ class Process(Generic[S]):
     @cached_property
     def fingerprint(self) -> str:
         """The digest of this definition; see `definition.fingerprint`."""
-        return fingerprint_of(self.name, self.version, self.state, self.steps, self.accepts_messages, self.ordered_rules)
+        parts = (self.name, self.version, self.state, self.steps, self.accepts_messages, self.ordered_rules)
+        return fingerprint_of(*parts, tuple(self.invariants.values()))
 
     def _declare(self, step: AnyStep) -> None:
         if self._rules:

@@ -66,6 +66,12 @@ class EntrypointProcess(Process[Thread]):
             self.steps[step.name] = step
         check_limits(f"entrypoint {name!r}", [node.limit for node in self.nodes() if node.limit is not None])
 
+    def never(self, name: str, condition: Callable[[Any], object], **_: Any) -> None:  # noqa: ARG002 - the signature of `Process.never`
+        """Refuse the invariant: a body has no rules, and can raise where one does not keep. Raises DefinitionError."""
+        raise DefinitionError(
+            f"entrypoint {self.name!r}: invariant {name!r} needs a process with rules; raise in the body where it does not keep."
+        )
+
     @property
     def ordered_rules(self) -> tuple[Rule[Thread], ...]:
         """None: its body decides."""

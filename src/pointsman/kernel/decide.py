@@ -1,10 +1,12 @@
 """Which step comes next: the first rule whose condition holds, and the fields that were read to find it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from pointsman.definition.invariants import Invariant
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Each, Parallel, Park, Rule, Step
@@ -38,11 +40,11 @@ class Tried(NamedTuple):
 
 
 def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
-    """Evaluate the rules in order. A condition that raises, or a step whose fields are missing, parks the case with the reason."""
+    """Evaluate the rules in order. A condition that raises, a step whose fields are missing, or an invariant that forbids it parks the case."""
     view_of, rules = _prepared(process)
     reads: dict[str, None] = {}
     view = view_of(cells, reads)
-    for rule, condition, needs in rules:
+    for rule, condition, needs, invariants in rules:
         try:
             if condition is not None and not condition(view):
                 continue
@@ -53,6 +55,8 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
             cell = cells.get(name)
             if (default if cell is None else cell.value) is None:
                 return Decision(Park(_lacks(rule, node, name)), rule.name, tuple(reads))
+        if invariants and (broken := _broken(rule, invariants, view)) is not None:
+            return Decision(broken, rule.name, tuple(reads))
         return Decision(rule.step, rule.name, tuple(reads))
     raise AssertionError("rules end in otherwise, which always holds")
 
@@ -70,19 +74,44 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
     return Tried(rule, holds=holds, reads=tuple(reads), error=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Broken(Park):
+    """Park the case, because the rules led to a step that this `invariant` forbids."""
+
+    invariant: str = ""
+
+
+def _broken(rule: Rule[Any], invariants: tuple[Invariant[Any], ...], view: Any) -> Park | None:
+    """Why the rule's step must not be taken with these fields."""
+    for one in invariants:
+        try:
+            if one.condition(view):
+                problem = f"rule {rule.name!r} chose {rule.step.name}, which invariant {one.name!r} forbids with these fields"
+                return Broken(f"{problem}; nothing was called. Correct the fields or the rule, and redrive the case", one.name)
+        except Exception as error:
+            problem = f"invariant {one.name!r} raised {type(error).__name__}: {message_of(error)}"
+            return Park(f"{problem}, before {rule.step.name}, which rule {rule.name!r} chose; correct the invariant")
+    return None
+
+
 def _lacks(rule: Rule[Any], node: str, field: str) -> str:
     return f"rule {rule.name!r} chose {node!r}, which needs field {field!r}, but nothing has written it yet; put a rule above it that does"
 
 
 _Need = tuple[str, str, Any]
-_Prepared = tuple[type[Any], tuple[tuple[Rule[Any], Callable[[Any], object] | None, tuple[_Need, ...]], ...]]
+_Ready = tuple[Rule[Any], Callable[[Any], object] | None, tuple[_Need, ...], tuple[Invariant[Any], ...]]
+_Prepared = tuple[type[Any], tuple[_Ready, ...]]
 
 
 @lru_cache(maxsize=1024)  # as many processes and versions as a program will have
 def _prepared(process: AnyProcess) -> _Prepared:
-    """The view of a process's state, and its rules, each with its condition and what its step needs."""
-    rules = tuple((rule, rule.condition, _needs(process.state, rule)) for rule in process.ordered_rules)
+    """The view of a process's state, and its rules, each with its condition, what its step needs, and the invariants that guard it."""
+    rules = tuple((rule, rule.condition, _needs(process.state, rule), _guarding(process, rule)) for rule in process.ordered_rules)
     return _view_of(process.state), rules
+
+
+def _guarding(process: AnyProcess, rule: Rule[Any]) -> tuple[Invariant[Any], ...]:
+    return tuple(one for one in process.invariants.values() if one.guards(rule.step))
 
 
 def _needs(state: type[State], rule: Rule[Any]) -> tuple[_Need, ...]:

@@ -12,7 +12,8 @@ def draw(process: AnyProcess) -> str:
     """The text of the flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
     A hexagon is a rule, a box is a node, a box with double sides is an effect, a slanted box is a pause, and a rounded box
-    is an end. A body has no rules: it is drawn with dotted lines to what it may call. Its pauses are known only when it runs.
+    is an end. A trapezoid is an invariant, with a dotted line to each step that it guards. A body has no rules: it is drawn with dotted
+    lines to what it may call. Its pauses are known only when it runs.
     """
     lines = ["flowchart TD"]
     rules = process.ordered_rules
@@ -26,6 +27,10 @@ def draw(process: AnyProcess) -> str:
             lines.append(f"    r{position} -- no --> r{position + 1}")
         if isinstance(rule.step, Node | Pause | Parallel):
             lines.append(f"    s{position} -.-> r0")
+    for number, invariant in enumerate(process.invariants.values()):
+        lines.append(f'    n{number}[/"never: {_text(invariant.name)}"\\]')
+        guarded = [f"s{position}" for position, rule in enumerate(rules) if invariant.guards(rule.step)]
+        lines += [f"    n{number} -.- {step}" for step in (guarded if invariant.effect or invariant.ends else ["r0"])]
     return "\n".join(lines) + "\n"
 
 
