@@ -52,16 +52,17 @@ def test_a_batch_costs_no_more_statements_and_commits_than_its_budget(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:  # fmt: skip
     statements = Counter[str]()
-    execute = psycopg.AsyncConnection.execute
+    execute = psycopg.AsyncCursor.execute
 
-    def counted(connection: Any, query: Any, *values: Any, **settings: Any) -> Any:
-        statements[str(query).split()[0]] += "pg_notify" not in str(query)
-        return execute(connection, query, *values, **settings)
+    def counted(cursor: Any, query: Any, *values: Any, **settings: Any) -> Any:
+        text = query.decode() if isinstance(query, bytes) else str(query)
+        statements[text.split()[0]] += "pg_notify" not in text
+        return execute(cursor, query, *values, **settings)
 
     async def scenario(store: PostgresStore) -> None:
         cases = [await new_case(store, status=Status.RUNNING) for _ in range(together)]
         await asyncio.gather(*(store.commit(step_of(case, 1)) for case in cases))
-        monkeypatch.setattr(psycopg.AsyncConnection, "execute", counted)
+        monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
         await asyncio.gather(*(store.commit(step_of(case, 2)) for case in cases))
         budget = BUDGETS[f"{together} at once on PostgreSQL"]
         assert {name: count for name, count in statements.items() if count} == budget

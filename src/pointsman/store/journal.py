@@ -17,6 +17,7 @@ BREAK = "\n"  # valid JSON has it only between two tokens, where a space means t
 AND = "," + BREAK  # between two events
 HEADS_MAX = 4_096  # parsed heads to cache: a program has few steps, and few kinds of events for each
 COMMON_MAX = 4_096  # common events of a file: many times what its processes have; more would only slow down its opening
+TEXTS_MAX = 512  # texts of events to remember: the transitions between the same two steps often have the same events
 SEEN_MAX = 4_096  # events to remember until they recur: with hundreds of cases in flight, each of them has had a turn by then
 
 
@@ -40,7 +41,7 @@ def count_of(text: str) -> int:
 
 def packed_in_full(events: Sequence[EventWrite]) -> str | None:
     """Return the text of these events, none of them as a common one, or None if there are none."""
-    return "[" + AND.join([_in_full(event) for event in events]) + "]" if events else None
+    return _text_of(tuple(events)) if events else None
 
 
 class CommonEvents:
@@ -96,6 +97,11 @@ class CommonEventsReader:
         if number not in self._events:
             raise ValueError(f"there is no common event {number}")
         return self._events[number]
+
+
+@lru_cache(TEXTS_MAX)
+def _text_of(events: tuple[EventWrite, ...]) -> str:
+    return "[" + AND.join([_in_full(event) for event in events]) + "]"
 
 
 def _in_full(event: EventWrite) -> str:

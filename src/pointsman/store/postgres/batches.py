@@ -4,29 +4,36 @@ A transition is plain if it only moves or starts a case, without a key, and writ
 server as a text for each column, because neither side reads or writes JSON as fast.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
-from pointsman.kernel.rows import FieldWrite, NewCase, Transition
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.rows import FieldWrite, Transition
 from pointsman.store.journal import packed_in_full
 
 APART, NOTHING = "\x1f", "\x1e"  # between the values of a column, and instead of one that is null; JSON has neither
+NUMBERED = ("engine", "line", "number", "era")  # the first parameters of each statement
 NO_FIELD = FieldWrite("", None, "")
 
-# The columns of each part, with their types. Those of a journal row are the same in all.
-_FIELD = {"field": "text", "value": "text", "writer": "text", "appends": "boolean"}
+# The columns of each part, with their types: first what is read from the transition, then what it writes first.
 _STANDING = {
-    "id": "bigint", "revision": "integer", "fence": "integer", "claims": "integer", "attempts": "integer", "steps": "integer", "step": "text",
+    "case": "bigint", "revision": "integer", "fence": "integer", "claims": "boolean", "attempts": "integer", "steps": "integer", "step": "text",
     "rule": "text", "reason": "text", "outcome": "text", "needs": "text", "interruptions": "integer", "wake_at": "double precision",
-    "status": "text", "at": "double precision", "engine": "bigint", "version": "integer", "n": "integer", "events": "text",
+    "status": "text", "at": "double precision",
 }  # fmt: skip
+_MOVE = {**_STANDING, "inbox": "integer", "migrated": "integer"}
+_NEW = {"process": "text", "version": "integer", "tenant": "text", "priority": "integer", "parent": "bigint"}
+_FIELD = {"field": "text", "value": "text", "writer": "text", "appends": "boolean"}
+_WRITES = {"events": "text", **_FIELD}
 PARTS: Mapping[str, Mapping[str, str]] = {
-    "batch_moves": {**_STANDING, "inbox": "integer", **_FIELD},
-    "batch_starts": {**_STANDING, "process": "text", "tenant": "text", "priority": "integer", "parent": "bigint", **_FIELD},
-    "batch_fields": {"n": "integer", "case_id": "bigint", "revision": "integer", **_FIELD},
+    "batch_moves": {**_MOVE, **_WRITES},
+    "batch_starts": {**_STANDING, **_NEW, **_WRITES},
+    "batch_fields": {"case": "bigint", "revision": "integer", **_FIELD},
 }
 _WRITTEN = {"batch_moves": "batch_moved", "batch_starts": "batch_started"}  # the statements that read which cases a part has written
+_move, _standing, _new = (attrgetter(*columns) for columns in (_MOVE, _STANDING, _NEW))
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class Unfit(Exception):
@@ -36,61 +43,48 @@ class Unfit(Exception):
 class Batches:
     """Makes the statement of a batch."""
 
-    def __init__(self, sql: Mapping[str, str], engine: int, era: int) -> None:
+    def __init__(self, sql: Mapping[str, str]) -> None:
         self._sql = sql
-        self._engine = engine
-        self._era = era
-        self._texts: dict[tuple[str, ...], str] = {}
+        self._texts: dict[tuple[str, ...], bytes] = {}
 
-    def statement(self, transitions: Sequence[Transition]) -> tuple[str, dict[str, Any]] | None:
-        """The statement that writes these transitions, and its values without the batch's number; None if one of them is not plain."""
-        parts: dict[str, list[tuple[Any, ...]]] = {}
-        n = 0
+    def statement(self, transitions: Sequence[Transition]) -> tuple[bytes, list[Any]] | None:
+        """The statement that writes these transitions, and its parameters behind those in `NUMBERED`; None if one of them is not plain."""
+        moves: list[Transition] = []
+        starts: list[Transition] = []
+        further: list[tuple[Any, ...]] = []
         for t in transitions:
             if not is_plain(t):
                 return None
-            n += 1
-            if t.new is None:
-                parts.setdefault("batch_moves", []).append(self._move(t, n))
-            else:
-                parts.setdefault("batch_starts", []).append(self._start(t, t.new, n))
-            for write in t.fields[1:]:
-                n += 1
-                parts.setdefault("batch_fields", []).append((n, t.case, t.revision + 1, *_field(write)))
-        values: dict[str, Any] = {"engine": self._engine, "era": self._era}
+            (moves if t.new is None else starts).append(t)
+            if len(t.fields) > 1:
+                further += [(t.case, t.revision + 1, *write) for write in t.fields[1:]]
+        parts: dict[str, list[Sequence[Any]]] = {}
+        if moves:
+            parts["batch_moves"] = [*zip(*map(_move, moves), strict=True), *_writes(moves)]
+        if starts:
+            new = [t.new for t in starts]
+            parts["batch_starts"] = [*zip(*map(_standing, starts), strict=True), *zip(*map(_new, new), strict=True), *_writes(starts)]
+        if further:
+            parts["batch_fields"] = [*zip(*further, strict=True)]
         try:
-            for part, rows in parts.items():
-                for (name, kind), column in zip(PARTS[part].items(), zip(*rows, strict=True), strict=True):
-                    values[f"{part}_{name}"] = text_of(column, kind)
+            return self._text(tuple(parts)), _values(parts)
         except Unfit:
             return None
-        return self._text(tuple(part for part in PARTS if part in parts)), values
 
-    def _move(self, t: Transition, n: int) -> tuple[Any, ...]:
-        return (*self._standing(t, n, t.migrated), t.inbox, *_field(t.fields[0] if t.fields else NO_FIELD))
-
-    def _start(self, t: Transition, new: NewCase, n: int) -> tuple[Any, ...]:
-        whose = new.process, new.tenant or None, new.priority, new.parent
-        return (*self._standing(t, n, new.version), *whose, *_field(t.fields[0] if t.fields else NO_FIELD))
-
-    def _standing(self, t: Transition, n: int, version: int | None) -> tuple[Any, ...]:
-        return (
-            t.case, t.revision, t.fence, int(t.claims) or None, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.needs,
-            t.interruptions, t.wake_at, t.status, t.at, self._engine if t.status is Status.RUNNING else None, version, n,
-            packed_in_full(t.events),
-        )  # fmt: skip
-
-    def _text(self, parts: tuple[str, ...]) -> str:
+    def _text(self, parts: tuple[str, ...]) -> bytes:
         """The statement with these parts."""
         if parts not in self._texts:
             ids = " UNION ALL ".join(self._sql[_WRITTEN[part]] for part in parts if part in _WRITTEN)
-            whole = ",\n".join(self._part(part).replace("{ids}", ids) for part in parts)
-            self._texts[parts] = self._sql["write_batch"].replace("{parts}", whole).replace("{ids}", ids)
+            whole = ",\n".join(self._part(part) for part in parts)
+            named = self._sql["write_batch"].replace("{parts}", whole).replace("{ids}", ids)
+            names = [*NUMBERED, *(f"{part}_{name}" for part in parts for name in ("before", *PARTS[part]))]
+            places = {name: f"${place}" for place, name in enumerate(names, 1)}
+            self._texts[parts] = _PARAMETER.sub(lambda found: places[found[1]], named).encode()
         return self._texts[parts]
 
     def _part(self, part: str) -> str:
         columns = ", ".join(_array(f"%({part}_{name})s", kind) for name, kind in PARTS[part].items())
-        return self._sql[part].replace("{columns}", columns).replace("{names}", ", ".join(PARTS[part]))
+        return self._sql[part].replace("{columns}", columns).replace("{names}", ", ".join([*map(_name, PARTS[part]), "n"]))
 
 
 def is_plain(t: Transition) -> bool:
@@ -104,19 +98,42 @@ def is_plain(t: Transition) -> bool:
 
 
 def text_of(column: Sequence[Any], kind: str) -> str:
-    """The values of a column as one text, for `string_to_array`. Raises Unfit."""
-    nulls = column.count(None)
-    if nulls == len(column):
+    """The values of a column as one text, for `string_to_array`. False is null. Raises Unfit."""
+    if kind == "boolean":
+        return APART.join(["true" if value else NOTHING for value in column]) if True in column else ""
+    nulls, rows = column.count(None), len(column)
+    if nulls == rows:
         return ""
     if kind == "text":
         text = APART + APART.join([NOTHING if value is None else value for value in column] if nulls else column)
-        if text.count(APART) != len(column) or text.count(NOTHING) != nulls:
+        if text.count(APART) != rows or text.count(NOTHING) != nulls:
             raise Unfit
-    else:
+        return text
+    if nulls:
         text = APART.join([NOTHING if value is None else str(value) for value in column])
-        if kind == "double precision" and "n" in text:  # "nan" and "inf"
-            raise Unfit
+    else:
+        text = APART.join([str(column[0])] * rows if column.count(column[0]) == rows else map(str, column))
+    if kind == "double precision" and "n" in text:  # "nan" and "inf"
+        raise Unfit
     return text
+
+
+def _values(parts: Mapping[str, Sequence[Sequence[Any]]]) -> list[Any]:
+    """The parameters of these parts: how many rows of the journal stand before those of the part, and its columns."""
+    values: list[Any] = []
+    before = 0
+    for part, columns in parts.items():
+        values.append(before)
+        values += map(text_of, columns, PARTS[part].values())
+        before += len(columns[0])
+    return values
+
+
+def _writes(transitions: Sequence[Transition]) -> list[Sequence[Any]]:
+    """The columns of what these transitions write first."""
+    events = [packed_in_full(t.events) for t in transitions]
+    fields = [t.fields[0] if t.fields else (None, None, None, False) for t in transitions]
+    return [events, *zip(*fields, strict=True)]
 
 
 def _array(parameter: str, kind: str) -> str:
@@ -125,6 +142,6 @@ def _array(parameter: str, kind: str) -> str:
     return f"({split})[2:]" if kind == "text" else f"{split}::{kind}[]"
 
 
-def _field(write: FieldWrite) -> tuple[Any, ...]:
-    field, value, writer, appends = write
-    return (field, value, writer, True if appends else None) if field else (None, None, None, None)
+def _name(attribute: str) -> str:
+    """The column for an attribute of a transition."""
+    return {"case": "id", "migrated": "version"}.get(attribute, attribute)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, AsyncRawCursor, errors
 
 from pointsman.errors import LeaseLost, PointsmanError, StoreError, ValueRefused
 from pointsman.kernel.codec import message_of
@@ -94,11 +94,13 @@ class Line:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _in_one_statement(self, statement: str, values: Mapping[str, Any]) -> list[int]:
+    async def _in_one_statement(self, statement: bytes, values: Sequence[Any]) -> list[int]:
         """Run the statement of a batch, and return the cases that it wrote."""
         connection = await self._connected()
         self._failpoints("store.commit")
-        cursor = await connection.execute(statement, {**values, **self._numbered()}, prepare=True)
+        # Psycopg would read a statement of this length anew each time, to find the places of its parameters.
+        cursor = AsyncRawCursor(connection)
+        await cursor.execute(statement, [*self._numbered().values(), self._writing.era, *values], prepare=True, binary=True)
         [(written,)] = await cursor.fetchall()
         cases: list[int] = written
         return cases

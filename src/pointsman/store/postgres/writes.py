@@ -40,7 +40,7 @@ class Writing:
         self.incarnation = incarnation
         self.engine = engine
         self.era = era
-        self.batches = Batches(sql, engine, era)
+        self.batches = Batches(sql)
 
     async def apply(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> list[Answer]:
         """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.

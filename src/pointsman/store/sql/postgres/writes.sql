@@ -39,45 +39,49 @@ SELECT ARRAY({ids}) FROM batch;
 -- Like `move`. Each parameter has a column, whose values are separated, with a mark for null; it is empty if all are null. The server
 -- splits a text faster than it reads JSON.
 t AS MATERIALIZED (
-  SELECT * FROM unnest({columns}) AS t ({names})
+  SELECT * FROM unnest({columns}) WITH ORDINALITY AS t ({names})
 ), moved AS (
   UPDATE pointsman.cases AS c
-     SET revision = c.revision + 1, fence = c.fence + coalesce(t.claims, 0), attempts = t.attempts, steps = t.steps, step = t.step,
+     SET revision = c.revision + 1, fence = c.fence + coalesce(t.claims, false)::integer, attempts = t.attempts, steps = t.steps, step = t.step,
          rule = t.rule, reason = t.reason, interruptions = t.interruptions, waits = false,
-         engine = coalesce(t.engine, c.engine), updated_at = t.at, status = t.status, wake_at = t.wake_at,
+         engine = CASE t.status WHEN 'running' THEN %(engine)s ELSE c.engine END, updated_at = t.at, status = t.status, wake_at = t.wake_at,
          outcome = t.outcome, needs = t.needs, version = coalesce(t.version, c.version)
     FROM t
    WHERE c.id = t.id AND c.revision = t.revision AND c.fence = t.fence AND c.inbox = coalesce(t.inbox, c.inbox)
   RETURNING c.id, c.revision, t.n, t.at, t.events, t.field, t.appends, t.writer, t.value
 ), moved_journal AS (
   INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
-  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision, at, events, field, coalesce(appends, false), writer, value FROM moved
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, %(batch_moves_before)s + n, id, revision, at, events, field,
+         coalesce(appends, false), writer, value
+    FROM moved
 )
 
 -- name: batch_starts
 -- Like `start`.
 s AS MATERIALIZED (
-  SELECT * FROM unnest({columns}) AS s ({names})
+  SELECT * FROM unnest({columns}) WITH ORDINALITY AS s ({names})
 ), started AS (
   INSERT INTO pointsman.cases (id, process, version, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome,
                                created_at, updated_at, tenant, priority, parent, needs, interruptions, engine)
-  SELECT id, process, version, status, revision + 1, fence + coalesce(claims, 0), wake_at, attempts, steps, step, rule, reason, outcome, at, at,
-         coalesce(tenant, ''), priority, parent, needs, interruptions, engine
+  SELECT id, process, version, status, revision + 1, fence + coalesce(claims, false)::integer, wake_at, attempts, steps, step, rule, reason,
+         outcome, at, at, tenant, priority, parent, needs, interruptions, CASE status WHEN 'running' THEN %(engine)s END
     FROM s
   RETURNING id
 ), started_journal AS (
   INSERT INTO pointsman.journal (tx, n, case_id, revision, at, events, field, appends, writer, value)
-  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, id, revision + 1, at, events, field, coalesce(appends, false), writer, value FROM s
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, %(batch_starts_before)s + n, id, revision + 1, at, events, field,
+         coalesce(appends, false), writer, value
+    FROM s
 )
 
 -- name: batch_fields
 -- The further rows of journal entries.
 f AS MATERIALIZED (
-  SELECT * FROM unnest({columns}) AS f ({names})
+  SELECT * FROM unnest({columns}) WITH ORDINALITY AS f ({names})
 ), field_journal AS (
   INSERT INTO pointsman.journal (tx, n, case_id, revision, field, appends, writer, value)
-  SELECT %(era)s + pg_current_xact_id()::text::bigint, n, case_id, revision, field, coalesce(appends, false), writer, value
-    FROM f WHERE case_id = ANY(ARRAY({ids}))
+  SELECT %(era)s + pg_current_xact_id()::text::bigint, %(batch_fields_before)s + n, id, revision, field, coalesce(appends, false), writer, value
+    FROM f WHERE id = ANY(ARRAY({ids}))
 )
 
 -- name: batch_moved
