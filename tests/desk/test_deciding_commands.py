@@ -233,7 +233,7 @@ def test_an_approval_that_meets_a_busy_server_is_kept_and_tells_of_the_next_try(
     assert "Not sent: the reply of 20" in shown
     assert "it will be called when a rule chooses it (AtMostOnce)" in before
     assert "AtMostOnce" in explained
-    assert "it is not sent -> send (not sent (" in explained
+    assert "send (by it is not sent): not sent (" in explained
     assert "call 2 of 8" in explained
 
 

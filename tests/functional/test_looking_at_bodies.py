@@ -105,8 +105,8 @@ def test_a_waiting_body_tells_what_it_waits_for_and_which_calls_are_recorded(tmp
     assert '… allow has no outcome yet with {"kind": "refund", "order": "A1"}' in text
     assert "charge: not called yet; it will be called when the body asks for it (AtMostOnce)" in text
     assert "rule" not in text
-    assert text.startswith("case 1 is waiting at allow: the body pauses")
-    assert told.as_json()["calls"][0]["value"] == "refund"
+    assert text.startswith("Case 1 waits at allow, because the body pauses, since ")
+    assert told.as_json(0.0)["calls"][0]["value"] == "refund"
 
 
 def test_a_body_parked_by_a_failure_tells_what_a_redrive_does(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_body_parked_by_a_failure_tells_what_a_redrive_does(tmp_path: Path) ->
 
     assert "Branches" not in text_of(told)
     assert "! look_up failed: ValueError: no such order" in text_of(told)
-    assert text_of(told).startswith("case 1 is parked at its body\n")
+    assert text_of(told).startswith("Case 1 is parked at its body, since ")
     assert told.redrive == "a redrive calls look_up again, and repeats no other call"
 
 

@@ -209,13 +209,14 @@ def test_an_explanation_runs_nothing_and_writes_nothing(tmp_path: Path) -> None:
 def test_an_explanation_is_plain_json(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(), until="paused")
 
-    read = json.loads(json.dumps(told.as_json()))
-    assert read == told.as_json()
+    read = json.loads(json.dumps(told.as_json(BEGIN)))
+    assert read == told.as_json(BEGIN)
 
     assert (read["status"], read["step"], read["rule"]) == ("waiting", "approve", "open")
     assert read["stands"] == {"write": ["reply"], "check": ["verdict"]}
     assert read["rules"][0] == {
-        "name": "no reply", "step": "write", "holds": False, "reads": ["reply"], "problem": None, "certain": True, "note": None,
+        "name": "no reply", "step": "write", "holds": False, "reads": ["reply"], "problem": None, "stands": "fails",
+        "certain": True, "likely": True, "note": None,
     }  # fmt: skip
 
 
@@ -285,9 +286,8 @@ def test_a_case_that_waits_for_no_person_says_what_it_waits_for(tmp_path: Path) 
 
     of_parent, of_child = asyncio.run(main())
 
-    told = "What can come next, after the end of the child:\n  not cast -> have it cast  (if the end of the child makes it hold)"
-    assert told in of_parent
-    assert "What can come next, after the end of the sleep:\n  hot -> cool  (if the end of the sleep makes it hold)" in of_child
+    assert "What can come next, after the end of the child:\n  finish('made')  (by otherwise)\n  less likely: have it cast" in of_parent
+    assert "What can come next, after the end of the sleep:\n  finish('cast')  (by otherwise)\n  less likely: cool" in of_child
 
 
 # Parked, and in doubt.
@@ -401,7 +401,7 @@ def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> 
     )
     lines = [*told.lines(told.case.wake_at - 90.0)]
     assert f"  due at {format_time(told.case.wake_at)}, in 1 minute 30 seconds" in lines
-    assert f"  unsent -> send  ({told.following[0].note})" in lines
+    assert f"  send  (by unsent): {told.following[0].note}" in lines
 
 
 def test_a_call_is_shown_under_the_policy_that_it_was_made_under(tmp_path: Path) -> None:
@@ -596,7 +596,7 @@ def test_the_branches_of_a_step_that_parked_are_shown(tmp_path: Path) -> None:
 
     assert told.branches["price[0]"] == "has succeeded; it would not run again"
     assert told.branches["price[1]"].startswith("has failed: 'ink'; a redrive")
-    assert told.as_json()["branches"] == dict(told.branches)
+    assert told.as_json(BEGIN)["branches"] == dict(told.branches)
     assert left == ()
 
 

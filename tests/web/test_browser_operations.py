@@ -53,7 +53,7 @@ def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Pat
                 await page.wait_for_url(f"{url}/cases/3")
                 await engine.wait_until_resting(3)
                 await page.reload()
-                await expect(page.get_by_text("It ended: paid.")).to_be_visible()
+                await expect(page.get_by_text("ended as 'paid'")).to_be_visible()
                 assert (await engine.case(3)).status is Status.DONE
 
                 await page.goto(f"{url}/map")

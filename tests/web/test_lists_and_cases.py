@@ -166,14 +166,14 @@ def test_a_case_says_where_it_stands_and_why(tmp_path: Path) -> None:
             await engine.wait_until_resting(case)
             done = (await client.get(f"/cases/{case}")).text
 
-            assert "It waits for ada to answer allow_it." in waiting
+            assert "It waits for ada to answer; nobody has answered yet." in waiting
             assert f'href="/cases/{case}/task"' in waiting
-            assert re.search(r'<tr class="fires"><td>nobody has allowed it <span class="tag">chosen', waiting)
+            assert re.search(r'<tr class="fires"><td>nobody has allowed it <span class="tag">wins', waiting)
             assert len(re.findall(r'class="fires"', waiting)) == 1
-            assert re.search(r"Deadline <time[^>]*>in 2 d", waiting)  # and not the reminder
+            assert re.search(r"Its deadline is [^.]* \(in 1 day 23 hours|Its deadline is [^.]* \(in 2 days", waiting)
             assert "not reached" in waiting
             assert "AttributeError" not in waiting
-            assert "It ended: bought." in done
+            assert "ended as &#39;bought&#39;" in done
             assert "allow_it answered by grace: wrote allowed" in done
             effect = (await engine.reader.effects(case))[0]
             assert f'<code class="key">{effect.key}</code>' in done

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pointsman.cli.places import load_process, load_processes, look_at
+from pointsman.cli.places import load_process, load_processes, look_at, options_again
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.definition.durations import DAY_SECONDS
@@ -50,10 +50,11 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
 
     async def look(reader: Reader) -> None:
         explanation = await explain_case(reader, processes, case)
+        now = SystemClock().now()
         if as_json:
-            print_json(explanation.as_json())
+            print_json(explanation.as_json(now))
             return
-        for line in explanation.lines(SystemClock().now()):
+        for line in explanation.lines(now, options_again(db=db, app=app)):
             console.print(line, markup=False)
 
     look_at(db, look)

@@ -4,7 +4,6 @@ import asyncio
 import getpass
 import json
 import random
-import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 
 import typer
 
-from pointsman.cli.places import database, load_processes, load_resources, open_reader, shown
+from pointsman.cli.places import database, load_processes, load_resources, open_reader, options_again
 from pointsman.cli.serving import NotInstalled
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
 from pointsman.definition.counts import format_count
@@ -60,8 +59,7 @@ class At:
     @property
     def again(self) -> str:
         """The options that say where the cases and the code are, for a command that follows: as they were given, without a password."""
-        given = {"--db": None if self.db is None else shown(database(self.db)), "--app": self.app, "--resources": self.resources}
-        return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
+        return options_again(db=self.db, app=self.app, resources=self.resources)
 
 
 def _options(by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False) -> None:

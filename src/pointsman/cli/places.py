@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import logging
 import os
+import shlex
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -52,6 +53,12 @@ def database(db: str | None) -> Path | str:
 def shown(place: Path | str) -> str:
     """The database as it may be printed: a URL without its password."""
     return str(place) if isinstance(place, Path) else without_password(place)
+
+
+def options_again(*, db: str | None = None, app: str | None = None, resources: str | None = None) -> str:
+    """The options that say where the cases and the code are, for a command that follows: as they were given, without a password."""
+    given = {"--db": None if db is None else shown(database(db)), "--app": app, "--resources": resources}
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
 
 
 def load_process(app: str | None) -> "AnyProcess":

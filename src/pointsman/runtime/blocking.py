@@ -261,6 +261,7 @@ class BlockingReader(_Blocking):
     intake_paused = _waits(Reader.intake_paused)
     blob = _waits(Reader.blob)
     dossier = _waits(Reader.dossier)
+    engines = _waits(Reader.engines)
 
 
 class BlockingEngine(_Blocking):

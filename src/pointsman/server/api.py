@@ -109,7 +109,7 @@ async def case(case: CaseNumber, engine: InEngine, _: Reads) -> CaseDetail:
 @router.get("/cases/{case}/explanation")
 async def explanation(case: CaseNumber, engine: InEngine, _: Reads) -> dict[str, Any]:
     """Explain why the case is where it is: its rules or the calls of its body, what the engine would do next, and what it would not repeat."""
-    return (await explain_case(engine.reader, engine.processes, case)).as_json()
+    return (await explain_case(engine.reader, engine.processes, case)).as_json(engine.clock.now())
 
 
 @router.get("/cases/{case}/task")

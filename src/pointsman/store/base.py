@@ -197,6 +197,18 @@ class Claimed(NamedTuple):
     branches: tuple[BranchRow, ...]
 
 
+class Engines(NamedTuple):
+    """The engines that have the database open: whether there is one, and the `runner` of a case, by name, or None if no engine runs it.
+
+    A runner that is `lost` is gone, and others may take over its cases from `lease_until` on (Unix seconds), or at once where it is None.
+    """
+
+    open: bool
+    runner: str | None = None
+    lost: bool = False
+    lease_until: float | None = None
+
+
 class CaseReader(Protocol):
     """Read one case and what belongs to it.
 
@@ -255,6 +267,9 @@ class CaseReader(Protocol):
 
     async def dossier(self, case: int) -> Dossier | None:
         """Everything stored about a case, as of one moment, or None."""
+
+    async def engines(self, case: int) -> Engines:
+        """Whether an engine has the database open, and the one that runs this case."""
 
 
 class MessageReader(Protocol):

@@ -14,11 +14,11 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, erased_key
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
-from pointsman.store.sqlite_file import connect_read_only, explained
+from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine
 from pointsman.store.statements import statements
 from pointsman.store.stored_rows import (
     INTAKE,
@@ -35,6 +35,7 @@ from pointsman.store.stored_rows import (
 
 T = TypeVar("T")
 
+MEMORY = ":memory:"
 PROGRESS_OPERATIONS = 100_000  # of SQLite's virtual machine between two looks at whether to stop: about a millisecond
 
 _CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
@@ -210,6 +211,14 @@ class SqliteReader:
         """The usage of a process on these days, per day, tenant and model."""
         asked = {"process": process, "first": first, "last": last, "tenant": tenant}
         return [UsageRow(*row) for row in self._all("select_day_usage", asked)]
+
+    async def engines(self, case: int) -> Engines:
+        """Whether an engine has the file open, and the process that runs a case. Who opened a store in memory has it open."""
+        if str(self.path) == MEMORY:
+            return Engines(open=True)
+        is_open, process = has_engine(self.path), engine_process(self.path)
+        runs = next((row for row in self._rows(case_row, "select_case", (case,)) if row.status is Status.RUNNING), None)
+        return Engines(is_open) if runs is None else Engines(is_open, f"process {process or 'unknown'}", lost=not is_open)
 
     async def limits(self) -> dict[str, LimitState]:
         """The state of each limit that has been used."""

@@ -138,3 +138,4 @@ class ThreadedReader:
     intake_paused = _in_a_thread(SqliteReader.intake_paused)
     blob = _in_a_thread(SqliteReader.blob)
     dossier = _in_a_thread(SqliteReader.dossier)
+    engines = _in_a_thread(SqliteReader.engines)

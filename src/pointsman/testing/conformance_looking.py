@@ -17,7 +17,7 @@ from pointsman.kernel.rows import (
     Settlement,
 )
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.store.base import DefinitionRow, Store
+from pointsman.store.base import DefinitionRow, Engines, Store
 from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
 
 
@@ -34,6 +34,21 @@ class LookingConformance(Scenarios):
             await store.register([first._replace(seen_at=20.0), other])
 
             assert await store.definitions() == [first, other]
+
+        check(scenario)
+
+    def test_the_engine_that_runs_a_case_is_not_lost_while_it_has_the_store_open(self, check: Callable[[Scenario], None]) -> None:
+        """A case that is not running has none."""
+
+        async def scenario(store: Store) -> None:
+            number = await new_case(store)
+
+            before = await store.engines(number)
+            await store.claim(["p"], now=20.0, limit=1)
+            running = await store.engines(number)
+
+            assert before == Engines(open=True)
+            assert (running.open, running.lost) == (True, False)
 
         check(scenario)
 

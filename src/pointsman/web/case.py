@@ -77,7 +77,7 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
     values: dict[str, Any] = {
         "row": row,
         "explained": explained,
-        "stands": sentence(explained, engine.clock.now()),
+        "first": explained.paragraph(engine.clock.now()),
         "events": _ends(events),
         "left_out": max(0, len(events) - TIMELINE_MAX),
         "calls": _ends(explained.calls),
@@ -85,8 +85,8 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         "state": await _state_at(engine, row, number_of(request.query_params.get("revision"), row.revision)),
         "effects": [(entry, effect_note(entry)) for entry in history.effects],
         "usage": await engine.reader.usage_of_case(case),
-        "children": await engine.reader.children(case),
-        "messages": await engine.reader.messages(case),
+        "children": explained.around.children,
+        "messages": explained.around.messages,
         "waits_for_person": history.pause is not None and history.pause.closed is None and row.status is Status.WAITING,
         "ended": row.status in ENDED,
         "may_erase": Scope.ADMIN in who.scopes and row.status in ERASABLE and history.erased is None,
@@ -98,32 +98,6 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         **more,
     }
     return page(request, "case.html" if own is None else own.template, status, who=who, **values)
-
-
-def sentence(explained: Explanation, now: float) -> str:
-    """Say in one sentence where a case stands."""
-    row, pause = explained.case, explained.history.pause
-    match row.status:
-        case Status.DONE:
-            return f"It ended: {row.outcome}."
-        case Status.CANCELLED:
-            return f"It was cancelled: {row.reason}."
-        case Status.PARKED:
-            return f"It is parked at {explained.stands_at} and waits for an operator: {row.reason}."
-        case Status.BLOCKED:
-            return f"It is blocked: {row.reason}."
-        case Status.WAITING if pause is not None and pause.closed is None:
-            return f"It waits for {pause.assignee or 'a person'} to answer {pause.name}."
-        case Status.WAITING:
-            return f"It waits at {explained.stands_at} for {explained.awaits or 'what comes'}."
-        case Status.READY if row.needs is not None:
-            return f"It waits for a permit of {row.needs} to run {explained.stands_at}."
-        case Status.READY if row.wake_at is not None and row.wake_at > now:
-            return f"It runs {explained.stands_at} again when its time has come."
-        case Status.READY:
-            return f"It is ready to run {explained.stands_at}."
-        case _:
-            return f"It runs {explained.stands_at}."
 
 
 def effect_note(entry: EffectRow) -> str:

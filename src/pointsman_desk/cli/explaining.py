@@ -21,8 +21,9 @@ def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> N
             return await explain_case(reader, [process_of(settings)], case)
 
     explanation = or_exit(lambda: asyncio.run(look()))
+    now = SystemClock().now()
     if as_json:
-        print(json.dumps(explanation.as_json(), ensure_ascii=False, indent=1))
+        print(json.dumps(explanation.as_json(now), ensure_ascii=False, indent=1))
         return
-    for line in explanation.lines(SystemClock().now()):
+    for line in explanation.lines(now, instead=[f"pointsman-desk show {case}"]):
         console.print(safe(line))

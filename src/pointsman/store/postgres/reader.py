@@ -15,7 +15,7 @@ from pointsman.errors import StoreError, StoreForeign, ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, erased_key
 from pointsman.store.finding import FEW, POSTGRES, measure, search_for, statement
 from pointsman.store.journal import unpacked
 from pointsman.store.postgres import schema
@@ -223,6 +223,11 @@ class PostgresReader:
         """The usage of a process on these days, per day, tenant and model."""
         asked = {"process": process, "first": first, "last": last, "tenant": tenant}
         return [_usage_row(row) for row in await self._all("select_day_usage", asked)]
+
+    async def engines(self, case: int) -> Engines:
+        """Whether an engine has the database open, and the one that runs a case."""
+        [(is_open, engine, until, lost)] = await self._all("select_engines", {"case": case})
+        return Engines(is_open) if engine is None else Engines(is_open, f"engine {engine}", lost, until)
 
     async def limits(self) -> dict[str, LimitState]:
         """The state of each limit that has been used."""

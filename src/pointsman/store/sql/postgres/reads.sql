@@ -240,6 +240,12 @@ SELECT model, sum(answers), sum(input_tokens), sum(output_tokens), sum(cost), da
  WHERE process = %(process)s AND day BETWEEN %(first)s::bigint AND %(last)s::bigint AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
  GROUP BY day, tenant, model ORDER BY day, tenant, model;
 
+-- name: select_engines
+-- Whether an engine has its lease, and the one that runs a case: its number, the end of its lease, and whether that is over.
+SELECT EXISTS (SELECT FROM pointsman.engines WHERE lease_until > time), c.engine, greatest(e.lease_until, 0), coalesce(e.lease_until <= time, true)
+  FROM pointsman.store_time(0) AS time LEFT JOIN pointsman.cases AS c ON c.id = %(case)s::bigint AND c.status = 'running'
+  LEFT JOIN pointsman.engines AS e ON e.id = c.engine;
+
 -- name: select_limits
 -- The states of all limits that have been used.
 SELECT name, state FROM pointsman.limits ORDER BY name;
