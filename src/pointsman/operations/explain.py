@@ -108,7 +108,7 @@ def explain(process: AnyProcess, history: History, beside: Around = NOTHING_AROU
         obstacles.append(f"in its inbox: {format_count(row.inbox, 'message')}, which may change what comes next")
     if row.needs is not None and row.status is Status.READY:
         obstacles += _limit(row, history.limit or LimitState())
-    return Explanation(
+    found = Explanation(
         history=history,
         description=described,
         rules=rules,
@@ -116,9 +116,8 @@ def explain(process: AnyProcess, history: History, beside: Around = NOTHING_AROU
         stands={} if described.calls else _stands(cells),
         ledger=ledger,
         obstacles=tuple(obstacles),
-        waits_at=waits_at,
-        around=beside,
     )
+    return replace(found, waits_at=waits_at, around=beside)
 
 
 def cells_under(process: AnyProcess, history: History, obstacles: list[str]) -> dict[str, Cell]:
@@ -238,6 +237,5 @@ def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:
 
 def _rule(tried: Tried, *, certain: bool = True, likely: bool = True, note: str | None = None) -> RuleDescription:
     holds = None if tried.error else tried.holds
-    return RuleDescription(
-        tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain=certain, likely=likely, note=note
-    )
+    rule = RuleDescription(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error)
+    return replace(rule, certain=certain, likely=likely, note=note)
