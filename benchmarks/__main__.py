@@ -18,10 +18,10 @@ from benchmarks.page import write_page
 from benchmarks.peers.installed import peers, ready
 from benchmarks.plot import plot
 from benchmarks.profiling import profiled
-from benchmarks.results import number, ratios
-from benchmarks.trials import FLOOR, FLOOR_ON_POSTGRES, FOUR_ON_POSTGRES, OURS, OURS_ON_POSTGRES, Row, System, compared
+from benchmarks.results import gains, number, ratios
+from benchmarks.trials import FLEETS, FLOOR, FLOOR_ON_POSTGRES, OURS, OURS_ON_POSTGRES, Row, System, compared
 
-ON_POSTGRES = (OURS_ON_POSTGRES, FLOOR_ON_POSTGRES, FOUR_ON_POSTGRES)
+ON_POSTGRES = (OURS_ON_POSTGRES, FLOOR_ON_POSTGRES, *FLEETS)
 PEERS_ON_POSTGRES = ("dbos-postgres", "absurd")  # the ones that are made for it
 
 WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "functional", "profile")
@@ -69,10 +69,11 @@ def measured(only: str | None, peers: list[System], *, quick: bool) -> Iterator[
 def measured_on_postgres(systems: list[System], *, quick: bool) -> Iterator[list[Row]]:
     """Measure W1 with everything on one PostgreSQL server, and yield the rows of each comparison as they come."""
     rounds, seconds = (2, 2.0) if quick else (5, 4.0)
-    ours, floor, four, *beside = systems
-    at_best = [four, *(replace(peer, parameters=peer.best) for peer in beside)]
-    for concurrency, others in (1, beside), (64, []), (256, at_best):
-        yield compared([ours, floor, *others], "W1", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
+    ours, floor, *others = systems
+    fleets, beside = others[: len(FLEETS)], others[len(FLEETS) :]
+    at_best = [*fleets, *(replace(peer, parameters=peer.best) for peer in beside)]
+    for concurrency, more in (1, beside), (64, []), (256, at_best):
+        yield compared([ours, floor, *more], "W1", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
 
 
 def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterator[list[Row]]:
@@ -165,7 +166,7 @@ def main() -> None:
                     print(shown(row), flush=True)
             rows += some
     _print_ratios(rows)
-    for line in functional.told(rows):
+    for line in (*functional.told(rows), *gains(rows, rows[0]["cores"])):
         print(line)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,10 +1,11 @@
 """What the rows of a run say: the library against the fastest peer that makes each step durable, in the same comparison."""
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from benchmarks.trials import ENGINES, FLOORS, FOUR_ON_POSTGRES, Row
+from benchmarks.trials import ENGINES, FLEETS, FLOORS, OURS_ON_POSTGRES, Row
 
 FIGURE = {"W1": "steps_per_s", "W2": "answered_ms", "W3": "steps_per_s"}
 UNIT = {"steps_per_s": "steps/s", "answered_ms": "ms"}
@@ -52,9 +53,25 @@ def ratios(rows: list[Row]) -> list[Ratio]:
     return found
 
 
+def gains(rows: list[Row], cores: int) -> Iterator[str]:
+    """Say what several processes on one database gain over one, a line for each number of processes, and how many cores are busy with it."""
+    measured = {row["system"]: row for row in rows if "each_round" in row and row["comparison"] == "W1 concurrency=256"}
+    one = measured.get(OURS_ON_POSTGRES.name)
+    for fleet in [measured[system.name] for system in FLEETS if system.name in measured]:
+        if one is None:
+            return
+        times = [many / single for many, single in zip(fleet["each_round"], one["each_round"], strict=True)]
+        yield (
+            f"{fleet['processes']} processes on PostgreSQL: {number(statistics.median(times))} times the steps/s of one"
+            f" ({number(min(times))} to {number(max(times))}); they and the server keep {number(fleet['cores_busy'])} of {cores} cores busy"
+        )
+
+
 def is_durable_peer(row: Row) -> bool:
     """Say whether this is the row of a peer that was measured, and that makes each step durable."""
-    return row["system"] not in ENGINES | FLOORS | {FOUR_ON_POSTGRES.name} and "failed" not in row and bool(row.get("durable_each_step"))
+    return (
+        row["system"] not in ENGINES | FLOORS | {one.name for one in FLEETS} and "failed" not in row and bool(row.get("durable_each_step"))
+    )
 
 
 def label(row: Row) -> str:

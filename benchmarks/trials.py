@@ -66,7 +66,9 @@ FLOOR = System(
 )
 ON_POSTGRES = "PostgreSQL with fsync and synchronous_commit"
 OURS_ON_POSTGRES = System("pointsman-postgres", "postgres", "benchmarks.systems.ours_postgres", settings=ON_POSTGRES, version=OURS.version)
-FOUR_ON_POSTGRES = replace(OURS_ON_POSTGRES, name="pointsman-postgres-4", parameters={"processes": 4, "concurrency": 1_024})  # 256 each
+FLEETS = tuple(
+    replace(OURS_ON_POSTGRES, name=f"{OURS_ON_POSTGRES.name}-{n}", parameters={"processes": n, "concurrency": 256 * n}) for n in (2, 4)
+)
 FLOOR_ON_POSTGRES = System(
     "floor-postgres", "postgres", "benchmarks.systems.floor_postgres", settings=f"{ON_POSTGRES}; no rules, no recovery"
 )

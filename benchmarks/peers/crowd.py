@@ -10,10 +10,10 @@ READY_SECONDS_MAX = 60.0  # for the slowest of them to import its library and to
 Ready = Callable[[], object]
 
 
-def together(work: Callable[[int, Ready], tuple[int, float]], processes: int) -> tuple[int, float]:
+def together(work: Callable[[int, Ready], tuple[float, ...]], processes: int) -> tuple[float, ...]:
     """Call `work` in so many forked processes, with its number and a function that waits until all are ready; add up what each has done.
 
-    Returns how often in all, and the seconds of the slowest. A single one runs in this process.
+    Returns how often in all, the seconds of the slowest, and the sums of what else `work` returns. A single one runs in this process.
     """
     if processes == 1:
         return work(0, lambda: None)
@@ -34,7 +34,8 @@ def together(work: Callable[[int, Ready], tuple[int, float]], processes: int) ->
         one.join(READY_SECONDS_MAX)
     if failed := [answer for answer in done if isinstance(answer, str)]:
         raise RuntimeError(failed[0])
-    return sum(times for times, _ in done), max(wall for _, wall in done)
+    times, walls, *others = zip(*done, strict=True)
+    return sum(times), max(walls), *map(sum, others)
 
 
 def in_another(work: Callable[[], Any]) -> Any:

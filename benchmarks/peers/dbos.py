@@ -138,7 +138,7 @@ def w1(folder: Path, *, concurrency: int, seconds: float, processes: int = 1) ->
             async def main() -> tuple[int, float]:
                 with ThreadPoolExecutor(each) as threads:
                     loop = asyncio.get_running_loop()
-                    await loop.run_in_executor(threads, six_steps, 0)
+                    await asyncio.gather(*(loop.run_in_executor(threads, six_steps, -case) for case in range(each)))
                     ready()
                     return await repeated(lambda case: loop.run_in_executor(threads, six_steps, case), concurrency=each, seconds=seconds)
 

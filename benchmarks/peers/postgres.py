@@ -92,11 +92,19 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def watched(used: dict[str, float]) -> Iterator[None]:
+def watched(used: list[float]) -> Iterator[None]:
     """Note the seconds of computing that this process and the server use in the `with` block."""
     own, servers = time.process_time(), _server_seconds()
     yield
-    used.update({"cpu_us": time.process_time() - own, "server_cpu_us": _server_seconds() - servers})
+    used += time.process_time() - own, _server_seconds() - servers
+
+
+def costs(own: float, servers: float, *, steps: float, wall: float) -> dict[str, float]:
+    """Return the figures of a trial for the seconds of computing in its own processes and in the server.
+
+    `cores_busy` is how many cores these keep busy: where it reaches those of the machine, more processes take no more steps.
+    """
+    return {"cpu_us": 1e6 * own / steps, "server_cpu_us": 1e6 * servers / steps, "cores_busy": (own + servers) / wall}
 
 
 def _server_seconds() -> float:
