@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from pointsman.operations.export import Export, export_case
     from pointsman.operations.history import History, history_of
     from pointsman.operations.times import format_duration, format_time
+    from pointsman.operations.what_if import Change, explain_change
     from pointsman.runtime.blocking import BlockingEngine, open_blocking
     from pointsman.runtime.clock import Clock, SystemClock
     from pointsman.runtime.decisions import Pending
@@ -108,6 +109,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.check": "check_cases",
     "operations.decided": "decided_since last_event",
     "operations.explain": "Explanation explain_case",
+    "operations.what_if": "Change explain_change",
     "operations.export": "Export export_case",
     "operations.history": "History history_of",
     "operations.times": "format_duration format_time",
@@ -145,6 +147,7 @@ __all__ = [
     "CasePage",
     "CaseQuery",
     "CaseRow",
+    "Change",
     "CheckError",
     "Child",
     "ChildEnd",
@@ -226,6 +229,7 @@ __all__ = [
     "each",
     "every",
     "explain_case",
+    "explain_change",
     "export_case",
     "finish",
     "format_count",

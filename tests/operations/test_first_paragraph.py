@@ -284,7 +284,7 @@ def test_a_park_of_a_rule_says_that_a_redrive_alone_does_not_help(tmp_path: Path
     first = told_at_rest(tmp_path, process).paragraph(BEGIN)
 
     assert first.follows == "A redrive alone parks it again, because rule 'it burns' still holds (it reads text)."
-    assert first.commands == ("pointsman redrive 1 --why TEXT --set FIELD=JSON", "pointsman cancel 1 --why TEXT")
+    assert first.commands == ("pointsman redrive 1 --why TEXT --set FIELD=VALUE", "pointsman cancel 1 --why TEXT")
 
 
 def test_a_rule_without_a_field_says_to_correct_the_rule_or_the_field(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_rejected_effect_says_that_a_redrive_alone_does_not_help(tmp_path: Pat
     first = told_at_rest(tmp_path, paying(pay)).paragraph(BEGIN)
 
     assert first.follows == "A redrive alone parks it again, because pay was rejected and is not called again under its key."
-    assert first.commands[0] == "pointsman redrive 1 --why TEXT --set FIELD=JSON"
+    assert first.commands[0] == "pointsman redrive 1 --why TEXT --set FIELD=VALUE"
     assert first.commands[1].startswith("pointsman resolve ")
 
 
@@ -402,7 +402,7 @@ def test_exactly_one_rule_wins_and_those_behind_it_that_hold_lose(tmp_path: Path
     assert lines.count("✓") == 1
     assert "  - any -> park  (text)  would hold, but an earlier rule wins" in lines
     assert "\n    broken -> park  (text)\n" in lines
-    assert "  pointsman redrive 1 --why TEXT --set FIELD=JSON --db x\n" in lines
+    assert "  pointsman redrive 1 --why TEXT --set FIELD=VALUE --db x\n" in lines
 
 
 def test_the_key_of_the_effect_that_comes_next_is_the_key_that_it_is_called_with(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pointsman.cli.given import assigned
 from pointsman.cli.places import load_process, load_processes, look_at, options_again
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
@@ -23,6 +25,7 @@ from pointsman.operations.history import History, event_text, history_of, with_t
 from pointsman.operations.map import label_of, map_of, ways_of
 from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
 from pointsman.operations.times import format_duration, format_time
+from pointsman.operations.what_if import Change, explain_change
 from pointsman.runtime.clock import SystemClock
 from pointsman.store.base import Reader
 from pointsman.store.query import PAGE_MAX, CaseQuery, Order
@@ -44,11 +47,29 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
     look_at(db, look)
 
 
-def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
-    """Explain why a case is where it is, what the engine would do next, and what it would not repeat."""
-    processes = or_exit(lambda: load_processes(app))
+def explain(
+    case: CaseNumber,
+    db: Db = None,
+    app: App = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Say what the case would do if this field had this value: JSON, or a plain word."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain why a case is where it is, what the engine would do next, and what it would not repeat.
+
+    With --set, say what the case would do with other fields. Nothing is run, and nothing is stored.
+    """
+    processes, changes = or_exit(lambda: (load_processes(app), assigned(fields)))
 
     async def look(reader: Reader) -> None:
+        if changes:
+            change = await explain_change(reader, processes, case, changes)
+            _print_change(change, options_again(db=db, app=app), fields or [], as_json=as_json)
+            return
         explanation = await explain_case(reader, processes, case)
         now = SystemClock().now()
         if as_json:
@@ -181,6 +202,17 @@ def map_command(
             console.print(table if drawn.passages else f"No case of {process.name} has started yet.")
 
     look_at(db, look)
+
+
+def _print_change(change: Change, options: str, fields: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json(change.as_json())
+        return
+    for line in change.lines():
+        console.print(line, markup=False)
+    if change.applies:
+        sets = " ".join(f"--set {shlex.quote(pair)}" for pair in fields)
+        console.print(f"To make the change:\n  pointsman redrive {change.case} --why TEXT {sets}{options}", markup=False)
 
 
 def _print_history(history: History) -> None:

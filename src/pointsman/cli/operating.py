@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 
 import typer
 
+from pointsman.cli.given import assigned, parsed
 from pointsman.cli.places import database, load_processes, load_resources, open_reader, options_again
 from pointsman.cli.serving import NotInstalled
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
@@ -79,10 +80,6 @@ def on_database(body: Callable[Concatenate[At, P], None]) -> Callable[..., None]
     return command
 
 
-class JsonInvalid(PointsmanError):
-    """A text on the command line is not JSON."""
-
-
 @on_database
 def start(
     at: At,
@@ -94,7 +91,7 @@ def start(
     priority: Priority = 0,
 ) -> None:
     """Start a case."""
-    inputs = or_exit(lambda: _parsed("STATE", state))
+    inputs = or_exit(lambda: parsed("STATE", state))
     named = key or random.SystemRandom().randbytes(KEY_BYTES).hex()  # so that a start whose answer is lost is not repeated
 
     async def call(client: "AsyncClient", _: bool) -> Any:
@@ -118,7 +115,7 @@ def send(
     priority: Priority = 0,
 ) -> None:
     """Deliver a message to the open case with its correlation key, or start a case with it."""
-    value = or_exit(lambda: _parsed("MESSAGE", message))
+    value = or_exit(lambda: parsed("MESSAGE", message))
 
     async def call(client: "AsyncClient", again: bool) -> Any:
         if again and key is None:
@@ -140,7 +137,9 @@ def answer(
     digest: Annotated[
         str | None, typer.Option("--digest", help="What you answer to; `pointsman answer CASE` prints it.", show_default=False)
     ] = None,
-    edits: Annotated[list[str] | None, typer.Option("--edit", metavar="FIELD=JSON", help="A new value of a shown field.")] = None,
+    edits: Annotated[
+        list[str] | None, typer.Option("--edit", metavar="FIELD=VALUE", help="A new value of a shown field: JSON, or a plain word.")
+    ] = None,
 ) -> None:
     """Answer the pause of a case. Without an answer, show what is asked, and the command to answer with."""
     if given is None:
@@ -149,7 +148,7 @@ def answer(
         return
     if digest is None:
         exit_with(f"say with --digest what you answer to; `pointsman answer {case}{at.again}` prints the whole command.")
-    value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(at.by)))
+    value, rewritten, who = or_exit(lambda: (parsed("ANSWER", given), assigned(edits), _who(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
         try:
@@ -181,11 +180,12 @@ def redrive(
     case: CaseNumber,
     why: Why,
     fields: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Correct a field first; null takes an answer back.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Correct a field first, with JSON or a plain word; null takes an answer back."),
     ] = None,
 ) -> None:
     """Return a parked case to the backlog, or correct one that waits (with --set)."""
-    corrected = or_exit(lambda: _assigned(fields))
+    corrected = or_exit(lambda: assigned(fields))
     _decide(at, case, lambda client, who: client.redrive(case, why=why, fields=corrected, by=who))
 
 
@@ -211,7 +211,7 @@ def resolve(
     attempts: Annotated[int | None, typer.Option(help="The number of calls when you looked.", show_default=False)] = None,
 ) -> None:
     """Say whether an effect in doubt happened."""
-    value = or_exit(lambda: _parsed("--outcome", outcome))
+    value = or_exit(lambda: parsed("--outcome", outcome))
 
     async def case_of() -> int:
         async with open_reader(at.place) as reader:
@@ -355,23 +355,6 @@ def _login() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
-
-
-def _parsed(what: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise JsonInvalid(f"{what} is not JSON ({error}); quote it for the shell, such as '{{\"paid\": true}}'.") from None
-
-
-def _assigned(pairs: list[str] | None) -> dict[str, Any]:
-    fields = {}
-    for pair in pairs or ():
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise JsonInvalid(f"{pair!r} is not FIELD=JSON; write the name of a field, an equals sign, and its value as JSON.")
-        fields[name] = _parsed(name, text)
-    return fields
 
 
 def _print_task(at: At, task: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.moment import Moment
+from pointsman.kernel.program import Program
 from pointsman.kernel.rows import CaseRow, EffectRow, Settlement
 from pointsman.kernel.snapshot import ENDED, Cell, Status
 
@@ -43,8 +44,13 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
 
     Each corrected field keeps the writer of the value that it replaces.
     """
-    process, before = at.process, at.case.snapshot.cells
-    taken, fields = at.program.taken_back(before, fields)
+    return corrections(at.program, at.case.snapshot.cells, fields)
+
+
+def corrections(program: Program, before: Mapping[str, Cell], fields: Mapping[str, object]) -> dict[str, Cell]:
+    """Like `corrected`, of a case with these fields. Raises Refused."""
+    process = program.process
+    taken, fields = program.taken_back(before, fields)
     cells = {name: correction(process, name, value, before.get(name)) for name, value in fields.items()}
     return {**taken, **cells, **people.withdrawn(process, before, cells.keys())}
 

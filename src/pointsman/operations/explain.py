@@ -58,14 +58,9 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
 
     If a definition that is not among them is the newest one on the database, an obstacle says so. Raises UnknownCase, UnknownProcess.
     """
-    registry = Registry(processes)
     history = await history_of(reader, case)
-    row = history.case
-    if row.process not in registry.names:
-        problem = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
-        raise UnknownProcess(f"{problem}; name its process with --app module:attribute.")
-    process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
-    explanation = explain(process, history, await around(reader, process, row))
+    process = explaining(processes, history)
+    explanation = explain(process, history, await around(reader, process, history.case))
     seen = [definition for definition in await reader.definitions() if definition.process == process.name]
     last = max(seen, key=lambda definition: definition.seen_at, default=None)
     here = {given.fingerprint for given in processes if given.name == process.name}
@@ -77,6 +72,15 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
     else:
         note = f"{this} has never been opened on the database; if an engine uses the newest one there ({other})"
     return replace(explanation, obstacles=(*explanation.obstacles, f"{note}, its rules and policies may differ from those shown here"))
+
+
+def explaining(processes: Sequence[AnyProcess], history: History) -> AnyProcess:
+    """The version of its process under which a case is explained. Raises UnknownProcess."""
+    registry, row = Registry(processes), history.case
+    if row.process not in registry.names:
+        problem = f"case {row.id} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
+        raise UnknownProcess(f"{problem}; name its process with --app module:attribute.")
+    return registry.accepting(row.process, row.version) or registry.for_start(row.process)
 
 
 def explain(process: AnyProcess, history: History, beside: Around = NOTHING_AROUND) -> Explanation:

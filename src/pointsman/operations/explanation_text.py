@@ -1,6 +1,5 @@
 """An explanation as lines for a person, and as JSON."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,13 +8,12 @@ from pointsman.definition.counts import format_count
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.program import CallDescription
 from pointsman.kernel.rows import MessageRow
-from pointsman.operations.findings import Findings, RuleDescription
+from pointsman.operations.findings import Findings, RuleDescription, short
 from pointsman.operations.ledger import EFFECT_STANDS
 from pointsman.operations.paragraph import Paragraph
 from pointsman.operations.times import format_duration, format_time
 
 CALLS_SHOWN = 40  # of a body: a screen
-SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 _MARKS = {"wins": "✓", "fails": "·", "would hold": "-", "not reached": " "}
 
 
@@ -29,7 +27,7 @@ def lines_of(told: Findings, first: str, commands: Sequence[str], now: float) ->
     yield from _rules(told)
     if told.reads:
         yield "\nThe fields that the decision read:"
-    yield from (f"  {name} = {_short(value)}" for name, value in told.reads.items())
+    yield from (f"  {name} = {short(value)}" for name, value in told.reads.items())
     yield from _next(told)
     yield from _entries(
         "What the engine would not repeat", {step: f"has written {', '.join(fields)}" for step, fields in told.stands.items()}
@@ -141,15 +139,10 @@ def _calls(told: Findings) -> Iterator[str]:
 
 def _how(call: CallDescription) -> str:
     if call.how == "open":
-        given = "" if call.value in (None, {}) else f" with {_short(call.value)}"
+        given = "" if call.value in (None, {}) else f" with {short(call.value)}"
         return f"has no outcome yet{given}"
     now = ", and the body no longer asks for it" if call.how == "left out" else ""
-    return f"{'returned' if now else call.how}: {_short(call.value)}{now}"
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+    return f"{'returned' if now else call.how}: {short(call.value)}{now}"
 
 
 def _as_json(rule: RuleDescription) -> dict[str, Any]:

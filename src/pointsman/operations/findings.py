@@ -25,6 +25,7 @@ _AWAITS: Mapping[str, str] = {
     Kind.CHILD_STARTED: "the end of the child",
 }
 TASKS_SHOWN = 5  # named in one line
+SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 RuleStands = Literal["wins", "would hold", "fails", "not reached"]
 
@@ -154,6 +155,12 @@ class Findings:
         """How the branches of an unfinished step have ended, without the calls of a body whose outcome is recorded."""
         recorded = {call.call for call in self.calls if call.how != "open"}
         return {branch.name: _branch(branch) for branch in self.history.branches if branch.name not in recorded}
+
+
+def short(value: object) -> str:
+    """A value as text of at most two lines of a terminal."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
 
 
 def _reads_of(history: History, decision: Decision) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Step
+from pointsman.definition.signature import accepts_none
 from pointsman.kernel.case import UNKNOWN
-from pointsman.kernel.codec import digest_of
+from pointsman.kernel.codec import codec_of, digest_of
 from pointsman.kernel.effects import effect_key
 from pointsman.kernel.events import Kind
 from pointsman.kernel.ledger import EffectStatus
@@ -90,6 +91,9 @@ def facts_of(history: History, kind: Kind) -> list[dict[str, Any]]:
 def key_of(process: AnyProcess, case: int, cells: Mapping[str, Cell], effect: Step | None, incarnation: str) -> str | None:
     """The key under which an effect with these fields is called; None where it is no such effect, or has no key yet."""
     if not isinstance(effect, Effect) or isinstance(effect, Compensation) or not incarnation:
+        return None
+    codec = codec_of(process.state)
+    if any(codec.value(cells, name) is None and not accepts_none(annotation) for name, annotation in effect.signature.reads.items()):
         return None
     try:
         return effect_key(incarnation, process, Snapshot(case, cells), effect)[0]

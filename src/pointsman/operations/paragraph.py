@@ -205,7 +205,7 @@ def _out_of_the_park(told: Findings) -> tuple[str, str, tuple[str, ...]]:
     if rejected is not None and not told.calls:
         follows = f"A redrive alone parks it again, because {rejected.name} was rejected and is not called again under its key."
         do = "Correct what it reads, or have it called again if the other side takes it now:"
-        return follows, do, (f"{redrive} --set FIELD=JSON", f"pointsman resolve {rejected.key} --call-again --why TEXT")
+        return follows, do, (f"{redrive} --set FIELD=VALUE", f"pointsman resolve {rejected.key} --call-again --why TEXT")
     if told.redrive:
         return f"{told.redrive[0].upper()}{told.redrive[1:]}.", "Mend the cause, then redrive:", (redrive,)
     child = _ended_child(told)
@@ -220,12 +220,12 @@ def _out_of_the_park(told: Findings) -> tuple[str, str, tuple[str, ...]]:
                 follows,
                 "Correct a field, so that another rule holds, or cancel the case:",
                 (
-                    f"{redrive} --set FIELD=JSON",
+                    f"{redrive} --set FIELD=VALUE",
                     f"pointsman cancel {case} --why TEXT",
                 ),
             )
         follows = f"A redrive alone parks it again: {step.reason.rstrip('.')}."
-        return follows, "Correct the rule and start the engine with it, or correct a field:", (f"{redrive} --set FIELD=JSON",)
+        return follows, "Correct the rule and start the engine with it, or correct a field:", (f"{redrive} --set FIELD=VALUE",)
     return (
         f"Redriven, it goes on with {told.goes_on_with}, with new attempts.",
         "Mend the cause, then redrive (TEXT is your reason):",

@@ -1,0 +1,36 @@
+"""Values that are given on the command line."""
+
+import json
+from typing import Any
+
+from pointsman.errors import PointsmanError
+
+_BEGIN_JSON = frozenset('{["-0123456789')
+
+
+class JsonInvalid(PointsmanError):
+    """A text on the command line is not JSON."""
+
+
+def parsed(what: str, text: str) -> Any:
+    """The value of a text as JSON. Raises JsonInvalid, which says `what` it was to be."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise JsonInvalid(f"{what} is not JSON ({error}); quote it for the shell, such as '{{\"paid\": true}}'.") from None
+
+
+def assigned(pairs: list[str] | None) -> dict[str, Any]:
+    """The fields of `FIELD=VALUE` texts. A value is JSON; a text that does not begin like JSON is taken as it is. Raises JsonInvalid."""
+    fields = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise JsonInvalid(f"{pair!r} is not FIELD=VALUE; write the name of a field, an equals sign, and its value, such as risk=low.")
+        try:
+            fields[name] = parsed(name, text)
+        except JsonInvalid:
+            if text[:1] in _BEGIN_JSON or not text:
+                raise
+            fields[name] = text
+    return fields
