@@ -16,7 +16,7 @@ from schedule import run
 
 from tiers import figure
 
-SCHEDULES = figure("SCHEDULES", 5_000)
+SCHEDULES = figure("SCHEDULES", 1_500)
 OF_ENTRYPOINTS = max(SCHEDULES // 30, 10)  # so many as take a twentieth of the time
 WORKERS = os.cpu_count() or 1
 RUN = Path(__file__).parent / "run.py"
