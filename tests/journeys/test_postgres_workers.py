@@ -158,6 +158,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_steps_gives_the_rest_back_and_is
 
     assert (alive, code) == (200, 0)
     assert "Traceback" not in told
+    assert told.index("Draining: ") < told.index("Stopped.")
     [(ended, _)] = place.said("end")
     assert place.standing() == ["ready", "ready"], "both are given back, one after its step"
     place.worker()
@@ -260,7 +261,7 @@ def test_a_worker_that_is_started_before_its_server_waits_for_it_and_stops_when_
         _, more = process.communicate(timeout=BOUND_SECONDS)
 
     assert "opens its engine again: postgresql://app@127.0.0.1:1/shop cannot be opened" in said
-    assert (ready.status_code, process.returncode, more) == (503, 0, "")
+    assert (ready.status_code, process.returncode, more.splitlines()[1:]) == (503, 0, ["Stopped."])
     assert "cannot be opened" in ready.json()["detail"]
     assert "hush" not in said + ready.text
 

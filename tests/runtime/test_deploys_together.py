@@ -50,3 +50,21 @@ def test_a_case_is_blocked_when_the_last_engine_that_accepts_it_has_left_until_a
             assert "no registered code accepts version 2 of 'ask'" in blocked.reason
 
     run(scenario())
+
+
+def test_a_case_does_not_wait_for_an_engine_that_runs_no_cases() -> None:
+    async def scenario() -> None:
+        fleet, old, new = Fleet(), ask_1(), ask_2(accepts={})
+        async with fleet.open(old, World(), concurrency=0) as serves, fleet.open(new, World()):
+            case = (await serves.start(old, {"message": "hello"})).case
+            await fleet.lets_pass(LEASE_SECONDS)
+
+            blocked = await serves.case(case)
+            async with fleet.open(old, World()) as older:
+                await fleet.lets_pass(LEASE_SECONDS)
+                back = await older.case(case)
+
+            assert (blocked.status, back.status) == (Status.BLOCKED, Status.WAITING)
+            assert [event.kind for event in await serves.reader.events(case=case)].count("blocked") == 1
+
+    run(scenario())

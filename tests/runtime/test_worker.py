@@ -172,6 +172,23 @@ class Step(State):
     done: bool | None = None
 
 
+def test_a_worker_that_drains_says_so_when_it_is_asked() -> None:
+    async def body() -> None:
+        stop, opened = asyncio.Event(), asyncio.Event()
+        worker = Worker(Opening(), opened=lambda _: opened.set())
+        working = asyncio.create_task(worker.work(stop))
+        await opened.wait()
+        await worker.check_ready()
+
+        stop.set()
+
+        with pytest.raises(EngineStopped, match="the worker drains"):
+            await worker.check_ready()
+        await working
+
+    run(body)
+
+
 def test_an_engine_that_has_lost_its_lease_waits_for_no_step() -> None:
     async def body() -> None:
         begun, process = asyncio.Event(), Process("steps", Step)

@@ -162,6 +162,10 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     "url",
     [
         "postgresql://app:hush@127.0.0.1:1/shop",  # nobody listens
+        "postgresql+psycopg://app:hush@127.0.0.1/shop",
+        " postgresql://app:hush@127.0.0.1/shop",
+        "postgresql:/app:hush@127.0.0.1/shop",
+        "host=127.0.0.1 password = hush dbname=shop",
         "postgresql://app:hush/hush@127.0.0.1/shop",
         "postgresql://app:hush?hush@127.0.0.1/shop",
         "postgresql://app:hush#hush@127.0.0.1/shop",
@@ -177,6 +181,16 @@ def test_a_wrong_url_or_a_server_that_is_away_is_one_sentence_without_the_passwo
     assert (code, told, problem.count("\n")) == (1, "", 1), problem
     assert problem.startswith("pointsman: ")
     assert "hush" not in problem
+
+
+def test_a_function_that_cannot_give_the_resources_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLAIMS_BANK")
+    words = ("start", "claims", "{}", *APP, "--resources", "server.claims_program:resources")
+
+    code, told, problem = on(str(tmp_path / "claims.db"))(*words)
+
+    assert (code, told, problem.count("\n")) == (1, "", 1), problem
+    assert "does not give the resources (KeyError: 'CLAIMS_BANK'); correct that function" in problem
 
 
 def test_a_database_without_cases_or_with_older_tables_is_one_sentence(postgres: Server, postgres_url: str) -> None:

@@ -9,11 +9,12 @@ import pytest
 from psycopg import AsyncConnection
 from typer.testing import CliRunner
 
-from pointsman import Engine, StoreError
+from pointsman import Engine, StoreAway, StoreError
 from pointsman.cli.main import app
 from pointsman.store.postgres import is_url
 from pointsman.store.postgres.connections import Connections, place_of
 from pointsman.store.statements import migrations
+from postgres_server import Server
 
 WITHOUT_PSYCOPG = """
 import asyncio, sys
@@ -35,7 +36,11 @@ def test_without_psycopg_the_error_names_the_extra_and_the_rest_can_be_imported(
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("postgresql://h/d", True), ("postgres://h/d", True), ("postgres.db", False), ("sqlite:///x", False)]
+    ("path", "expected"),
+    [
+        ("postgresql://h/d", True), ("postgres://h/d", True), ("postgresql+psycopg://h/d", True), (" postgresql://h/d", True),
+        ("sqlite:///x", True), ("host=h password=secret", True), ("postgres.db", False), ("a/b.db", False), ("C:/x.db", False),
+    ],
 )
 def test_a_url_is_told_from_a_file(path: str, expected: bool) -> None:
     assert is_url(path) == expected
@@ -46,9 +51,29 @@ def test_a_server_that_is_not_there_is_one_sentence() -> None:
         async with Engine.open("postgresql://app:secret@127.0.0.1:1/shop", []):
             pass
 
-    with pytest.raises(StoreError, match="check the URL") as caught:
+    with pytest.raises(StoreError, match="check the host and the port in the URL, and that the server runs") as caught:
         asyncio.run(main())
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_refuses_a_connection_is_told_from_one_that_takes_it_later(postgres: Server, postgres_url: str) -> None:
+    async def refused(url: str) -> StoreError:
+        with pytest.raises(StoreError) as caught:
+            async with Engine.open(url, []):
+                pass
+        return caught.value
+
+    postgres.execute("DROP ROLE IF EXISTS full_up")
+    postgres.execute("CREATE ROLE full_up LOGIN CONNECTION LIMIT 0")
+    start, host = postgres_url.split("//")[0], postgres_url.rpartition("@")[2]
+
+    full = asyncio.run(refused(f"{start}//full_up@{host}"))
+    wrong = asyncio.run(refused(f"{start}//nobody_at_all@{host}"))
+
+    assert isinstance(full, StoreAway)
+    assert "raise max_connections" in str(full)
+    assert not isinstance(wrong, StoreAway)
+    assert "check the names in the URL, and the password" in str(wrong)
 
 
 def test_engines_open_one_database_one_after_another_and_at_once(postgres_url: str) -> None:
@@ -79,6 +104,8 @@ def test_the_command_tells_what_is_missing_runs_it_and_can_be_run_again(postgres
 def test_the_command_refuses_what_it_cannot_migrate_in_one_sentence() -> None:
     code, told = pointsman("migrate", "cases.db")
     assert (code, told.count("\n")) == (1, 1)
+    code, told = pointsman("migrate")
+    assert (code, told.count("\n"), "--db" in told) == (1, 1, False), "it has no such option"
     code, told = pointsman("migrate", "postgresql://app:secret@127.0.0.1:1/shop")
     assert (code, told.count("\n"), "secret" in told) == (1, 1, False)
 

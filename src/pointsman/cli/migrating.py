@@ -30,7 +30,7 @@ def migrate(
 
     An engine does the same when it opens a database. Engines of the last release can go on meanwhile. It can be run again.
     """
-    place = or_exit(lambda: database(url))
+    place = or_exit(lambda: database(url, given_by="name its URL after the command"))
     if isinstance(place, Path):
         exit_with(f"{place} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
     missing = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run, confirmed=confirm_history)))

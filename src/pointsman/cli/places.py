@@ -37,12 +37,12 @@ async def open_reader(place: Path | str) -> "AsyncIterator[Reader]":
             yield reader
 
 
-def database(db: str | None) -> Path | str:
-    """The file of the database, or the URL of a PostgreSQL database. Raises PlaceUnknown."""
+def database(db: str | None, given_by: str = "pass --db with a file or a URL") -> Path | str:
+    """The file of the database, or the URL of a PostgreSQL database. Raises PlaceUnknown, which says how it is `given_by`."""
     place = db or _named("POINTSMAN_DB", "db")
     if place is None:
         raise PlaceUnknown(
-            'no database is named; pass --db with a file or a URL, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
+            f'no database is named; {given_by}, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
         )
     if not is_url(place):
         return Path(place)
@@ -93,7 +93,10 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
     if place is None:
         return {}
     found = _imported(place, "resources")
-    given = found() if callable(found) else found
+    try:
+        given = found() if callable(found) else found
+    except Exception as error:  # a function of the program may raise anything
+        raise PlaceUnknown(f"{place!r} does not give the resources ({type(error).__name__}: {error}); correct that function.") from None
     if not isinstance(given, Mapping):
         raise PlaceUnknown(f"{place!r} gives a {type(given).__name__}, not resources; name a mapping, or a function that returns one.")
     return given

@@ -94,8 +94,16 @@ async def _work(work: Work) -> None:
 
     worker = Worker(lambda: Engine.open(work.place, work.processes, **work.settings), opened=tell)
     with stop_signals() as stop:
+        told = asyncio.create_task(_tell_draining(stop))
         async with _answering(worker, work.health):
             await worker.work(stop)
+    told.cancel()
+    print("Stopped.", file=sys.stderr, flush=True)
+
+
+async def _tell_draining(stop: asyncio.Event) -> None:
+    await stop.wait()
+    print("Draining: no more cases are claimed, and running steps end; a second signal ends them at once.", file=sys.stderr, flush=True)
 
 
 @asynccontextmanager

@@ -78,7 +78,7 @@ class Engine:
         self._limits.opens = self._scheduler.opens
         self._scheduler.rests = self._tell
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
-        self._versions = VersionGate(ports, self._cases, registry)
+        self._versions = VersionGate(ports, self._cases, registry, runs=concurrency > 0)
         self._intakes = Intakes(ports.store, ports.clock)
         self._starts = Starts(ports.store, self._cases, self._intakes, ports.clock)
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)

@@ -21,28 +21,30 @@ class VersionGate:
     """Blocks and unblocks cases by their version. Its cost grows with the number of cases that no code accepts.
 
     On a shared store, each engine announces what it accepts. A case stays with the engines that accept it, as during a deploy; it is
-    blocked only when the lease of the last of them has ended.
+    blocked only when the lease of the last of them has ended. An engine that `runs` no cases accepts none: no case could wait for it.
     """
 
-    def __init__(self, ports: Ports, cases: Cases, registry: Registry) -> None:
+    def __init__(self, ports: Ports, cases: Cases, registry: Registry, *, runs: bool) -> None:
         self._store: DefinitionStore = ports.store
         self._shared: SharedStore = ports.store
         self._lease = ports.lease
         self._clock = ports.clock
         self._cases = cases
         self._registry = registry
+        self._runs = runs
 
     async def begin(self) -> None:
         """Store the definitions, unblock the cases that this code accepts, and block those that no code accepts. Raises StoreError."""
         if self._lease.shared:
-            await self._shared.announce(self._registry.accepts)
+            await self._shared.announce(self._registry.accepts if self._runs else {})
         await self._register()
         await self.look()
 
     async def look(self) -> None:
         """Unblock the cases that this code accepts, and block those that no engine accepts any more. Raises StoreError."""
-        await self.unblock()
-        await self._block()
+        if self._runs:
+            await self.unblock()
+            await self._block()
 
     async def unblock(self) -> None:
         """Return the blocked cases that this engine's code accepts to the backlog. Raises StoreError."""

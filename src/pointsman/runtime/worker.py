@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from pointsman.errors import StoreAway, StoreError, StoreForeign, StoreNewer
+from pointsman.errors import EngineStopped, StoreAway, StoreError, StoreForeign, StoreNewer
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
 
@@ -43,6 +43,7 @@ class Worker:
         self._engine: Engine | None = None
         self._first: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
         self._work: asyncio.Task[None] | None = None
+        self._stop: asyncio.Event | None = None
         self._shared = False
         self._away = False
         self._tries = 0
@@ -53,6 +54,7 @@ class Worker:
 
         Raises StoreError if another try would not help; see the class.
         """
+        self._stop = stop
         while not stop.is_set():
             begun = self._clock.monotonic()
             try:
@@ -100,6 +102,8 @@ class Worker:
         """Return if the engine holds its lease, claims cases and reaches its database. Raises StoreError, EngineStopped."""
         if self._engine is None:
             raise StoreAway(f"no engine is open here now ({self._problem}); wait until the worker has opened one.")
+        if self._stop is not None and self._stop.is_set():
+            raise EngineStopped("the worker drains: it claims no more cases, and ends after its running steps; ask another worker.")
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._engine.check_ready()

@@ -56,7 +56,8 @@ def bound(host: str, port: int, mend: str) -> Iterator[tuple[socket.socket, str]
     try:
         opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise CannotListen(f"{host}:{port} cannot be used ({os.strerror(error.errno or 0)}); {mend}.") from None
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise CannotListen(f"{host}:{port} cannot be used ({why}); {mend}.") from None
     with opened:
         yield opened, f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
 

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
 
 _PASSWORD = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")
+_SCHEMES = ("postgresql://", "postgres://")
+_NO_FILE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/|.*\bpassword\s*=", re.DOTALL)
 
 
 def is_url(path: object) -> bool:
-    """Return whether a path is the URL of a PostgreSQL database."""
-    return isinstance(path, str) and path.startswith(("postgresql://", "postgres://"))
+    """Return whether a path is a URL, and not a file. Whoever opens a URL that is not of a PostgreSQL database raises StoreError.
+
+    Also a URL of another kind, or parameters of libpq, may have a password, which would be shown as a part of a file's name.
+    """
+    return isinstance(path, str) and _NO_FILE.match(path) is not None
 
 
 def without_password(url: str) -> str:
@@ -33,9 +38,15 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub("", f"{scheme}://{user.partition(':')[0]}@{rest}" if at else url).replace("?&", "?").rstrip("?&")
 
 
+def check_scheme(url: str) -> None:
+    """Raise StoreError for a URL that is not of a PostgreSQL database. The error does not repeat it: it may have a password."""
+    if not url.startswith(_SCHEMES):
+        raise StoreError("the database is neither the path of a file nor a URL such as postgresql://user@host/database; write one of them.")
+
+
 async def open_url(url: str, *, failpoints: "Failpoints", lease_seconds: float = LEASE_SECONDS) -> "PostgresStore":
     """Open the database that a URL names for one more engine. Raises StoreError, also if psycopg is not installed."""
-    _need_psycopg()
+    _need_psycopg(url)
     from pointsman.store.postgres.store import open_postgres  # noqa: PLC0415 - only for databases on PostgreSQL
 
     return await open_postgres(url, failpoints=failpoints, lease_seconds=lease_seconds)
@@ -47,7 +58,7 @@ async def reading_url(url: str) -> "AsyncIterator[Reader]":
 
     A role that may only read will do, and so will a standby. Raises StoreError, also if psycopg is not installed.
     """
-    _need_psycopg()
+    _need_psycopg(url)
     from pointsman.store.postgres.reader import open_reader  # noqa: PLC0415 - only for databases on PostgreSQL
 
     async with open_reader(url) as reader:
@@ -61,7 +72,7 @@ async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = Fals
 
     Raises StoreError with the fix, also if psycopg is not installed.
     """
-    _need_psycopg()
+    _need_psycopg(url)
     from pointsman.store.postgres import schema  # noqa: PLC0415 - only for databases on PostgreSQL
     from pointsman.store.postgres.connections import Connections, place_of  # noqa: PLC0415
 
@@ -82,13 +93,14 @@ def postgres_place(url: str) -> "Place":
 
     For programs that keep tables of their own beside the cases. Raises StoreError, also if psycopg is not installed.
     """
-    _need_psycopg()
+    _need_psycopg(url)
     from pointsman.store.postgres.connections import place_of  # noqa: PLC0415 - only for databases on PostgreSQL
 
     return place_of(url)
 
 
-def _need_psycopg() -> None:
+def _need_psycopg(url: str) -> None:
+    check_scheme(url)
     try:
         import psycopg  # noqa: F401, PLC0415 - without libpq its import fails, too
         import psycopg_pool  # noqa: F401, PLC0415

@@ -16,6 +16,7 @@ from psycopg.pq import Conninfo, PGconn, Ping
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreAway, StoreError, StoreUnwritable, ValueRefused
+from pointsman.store.postgres import check_scheme
 from pointsman.store.statements import statements
 
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
@@ -46,6 +47,7 @@ T = TypeVar("T")
 
 _HOST = r"(?:\[[^@\[\]]*\]|[^@:\[\]]*)(?::[0-9]*)?"
 _AUTHORITY = re.compile(rf"(?:[^@:]*(?::[^@]*)?@)?{_HOST}(?:,{_HOST})*")
+_FULL = re.compile(r"too many (?:clients|connections)|connection slots|no more connections")  # libpq does not tell the code of the error
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OF_SCHEMA = re.compile(r"\bpointsman\.")
 
@@ -91,6 +93,7 @@ def place_of(url: str) -> Place:
     `?schema=name` names the schema (default: pointsman), `?pooler=` is `transaction` or `session`, and `?failover=` is `lossless`; the rest
     is libpq's.
     """
+    check_scheme(url)
     try:
         parts = urlsplit(url)
         # libpq takes a + as it is
@@ -167,9 +170,7 @@ class Connections:
         try:  # the pool would try again and again, and then say only that it has no connection
             first = await AsyncConnection.connect(self.place.conninfo)
         except psycopg.Error as error:
-            told = " ".join(str(error).split())
-            kind = StoreAway if await asyncio.to_thread(_is_away, self.place) else StoreError
-            raise kind(f"{self.place.shown} cannot be opened ({told}); check the URL, and that the server runs.") from None
+            raise await _refused(self.place, error) from None
         async with first:
             with explained(self.place):
                 self.place = await _seen_through(self.place, first)
@@ -255,9 +256,15 @@ async def rows_of(
     return await cursor.fetchall() if cursor.description else []
 
 
-def _is_away(place: Place) -> bool:
-    """Whether no server answers there, or one that takes no connections now, as while it starts. A wrong password is an answer."""
-    return PGconn.ping(place.conninfo.encode()) != Ping.OK
+async def _refused(place: Place, error: psycopg.Error) -> StoreError:
+    """Why there is no connection, with the fix. A wrong password is an answer; a server that starts or is full will take connections later."""
+    told = " ".join(str(error).split())
+    why = f"{place.shown} cannot be opened ({told})"
+    if _FULL.search(told):
+        return StoreAway(f"{why}; close connections of other programs, or raise max_connections: an engine needs about {POOL_MAX + 2}.")
+    if await asyncio.to_thread(PGconn.ping, place.conninfo.encode()) != Ping.OK:
+        return StoreAway(f"{why}; check the host and the port in the URL, and that the server runs.")
+    return StoreError(f"{why}; check the names in the URL, and the password in PGPASSWORD or ~/.pgpass.")
 
 
 async def _seen_through(place: Place, connection: AsyncConnection[Any]) -> Place:
