@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from psycopg import AsyncConnection
@@ -38,8 +39,15 @@ def test_without_psycopg_the_error_names_the_extra_and_the_rest_can_be_imported(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("postgresql://h/d", True), ("postgres://h/d", True), ("postgresql+psycopg://h/d", True), (" postgresql://h/d", True),
-        ("sqlite:///x", True), ("host=h password=secret", True), ("postgres.db", False), ("a/b.db", False), ("C:/x.db", False),
+        ("postgresql://h/d", True),
+        ("postgres://h/d", True),
+        ("postgresql+psycopg://h/d", True),
+        (" postgresql://h/d", True),
+        ("sqlite:///x", True),
+        ("host=h password=secret", True),
+        ("postgres.db", False),
+        ("a/b.db", False),
+        ("C:/x.db", False),
     ],
 )
 def test_a_url_is_told_from_a_file(path: str, expected: bool) -> None:
@@ -65,10 +73,11 @@ def test_a_server_that_refuses_a_connection_is_told_from_one_that_takes_it_later
 
     postgres.execute("DROP ROLE IF EXISTS full_up")
     postgres.execute("CREATE ROLE full_up LOGIN CONNECTION LIMIT 0")
-    start, host = postgres_url.split("//")[0], postgres_url.rpartition("@")[2]
+    url = urlsplit(postgres_url)
+    host = url.netloc.rpartition("@")[2]
 
-    full = asyncio.run(refused(f"{start}//full_up@{host}"))
-    wrong = asyncio.run(refused(f"{start}//nobody_at_all@{host}"))
+    full = asyncio.run(refused(url._replace(netloc=f"full_up@{host}").geturl()))
+    wrong = asyncio.run(refused(url._replace(netloc=f"nobody_at_all@{host}").geturl()))
 
     assert isinstance(full, StoreAway)
     assert "raise max_connections" in str(full)
