@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30.0  # a crashed engine's cases wait so long for another engine
 
 _PASSWORD = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")
-_SCHEMES = ("postgresql://", "postgres://")
 _NO_FILE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/|.*\bpassword\s*=", re.DOTALL)
 
 
@@ -38,15 +37,9 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub("", f"{scheme}://{user.partition(':')[0]}@{rest}" if at else url).replace("?&", "?").rstrip("?&")
 
 
-def check_scheme(url: str) -> None:
-    """Raise StoreError for a URL that is not of a PostgreSQL database. The error does not repeat it: it may have a password."""
-    if not url.startswith(_SCHEMES):
-        raise StoreError("the database is neither the path of a file nor a URL such as postgresql://user@host/database; write one of them.")
-
-
 async def open_url(url: str, *, failpoints: "Failpoints", lease_seconds: float = LEASE_SECONDS) -> "PostgresStore":
     """Open the database that a URL names for one more engine. Raises StoreError, also if psycopg is not installed."""
-    _need_psycopg(url)
+    _need_psycopg()
     from pointsman.store.postgres.store import open_postgres  # noqa: PLC0415 - only for databases on PostgreSQL
 
     return await open_postgres(url, failpoints=failpoints, lease_seconds=lease_seconds)
@@ -58,7 +51,7 @@ async def reading_url(url: str) -> "AsyncIterator[Reader]":
 
     A role that may only read will do, and so will a standby. Raises StoreError, also if psycopg is not installed.
     """
-    _need_psycopg(url)
+    _need_psycopg()
     from pointsman.store.postgres.reader import open_reader  # noqa: PLC0415 - only for databases on PostgreSQL
 
     async with open_reader(url) as reader:
@@ -72,7 +65,7 @@ async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = Fals
 
     Raises StoreError with the fix, also if psycopg is not installed.
     """
-    _need_psycopg(url)
+    _need_psycopg()
     from pointsman.store.postgres import schema  # noqa: PLC0415 - only for databases on PostgreSQL
     from pointsman.store.postgres.connections import Connections, place_of  # noqa: PLC0415
 
@@ -93,14 +86,13 @@ def postgres_place(url: str) -> "Place":
 
     For programs that keep tables of their own beside the cases. Raises StoreError, also if psycopg is not installed.
     """
-    _need_psycopg(url)
+    _need_psycopg()
     from pointsman.store.postgres.connections import place_of  # noqa: PLC0415 - only for databases on PostgreSQL
 
     return place_of(url)
 
 
-def _need_psycopg(url: str) -> None:
-    check_scheme(url)
+def _need_psycopg() -> None:
     try:
         import psycopg  # noqa: F401, PLC0415 - without libpq its import fails, too
         import psycopg_pool  # noqa: F401, PLC0415

@@ -16,7 +16,6 @@ from psycopg.pq import Conninfo, PGconn, Ping
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pointsman.errors import Conflict, EngineStopped, LeaseLost, StoreAway, StoreError, StoreUnwritable, ValueRefused
-from pointsman.store.postgres import check_scheme
 from pointsman.store.statements import statements
 
 POOL_MAX = 8  # reads and small writes at once: a database serves few connections well
@@ -36,11 +35,12 @@ LOST = "this engine's lease has expired, and other engines may have claimed its 
 # statement here has an index to use. A bitmap has all rows that an index finds, also if the statement needs only the first ones.
 SESSION: tuple[str, ...] = ("enable_seqscan = off", "enable_bitmapscan = off", "jit = off")
 POOLERS: Mapping[str, bool] = {"transaction": True, "session": False}  # whether a session lasts for one transaction only
+SCHEMES = {"postgresql", "postgres"}
 OURS = {"schema", "pooler", "failover"}  # the parameters of a URL that are not libpq's
 
 MALFORMED = (
-    "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, and % @ : / ? # in a name or a"
-    " password as %25 %40 %3A %2F %3F %23."
+    "the URL of the database cannot be read; write postgresql://user@host:port/database with parameters of libpq, or the path of a file, and"
+    " % @ : / ? # in a name or a password as %25 %40 %3A %2F %3F %23."
 )
 
 T = TypeVar("T")
@@ -93,14 +93,13 @@ def place_of(url: str) -> Place:
     `?schema=name` names the schema (default: pointsman), `?pooler=` is `transaction` or `session`, and `?failover=` is `lossless`; the rest
     is libpq's.
     """
-    check_scheme(url)
     try:
         parts = urlsplit(url)
         # libpq takes a + as it is
         options = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise StoreError(MALFORMED) from None
-    if not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
+    if parts.scheme not in SCHEMES or not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
         raise StoreError(MALFORMED)  # what is wrong stands in no message: it may be a part of the password
     if unknown := [name for name, _ in options if name not in OURS | _libpqs()]:
         raise StoreError(f"the URL of the database has the parameter {unknown[0]!r}, which libpq does not know; leave it out.")
