@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
+import psycopg
 import pytest
+from psycopg import AsyncConnection, errors
 
 from pointsman.errors import StoreError
 from pointsman.kernel.rows import Address, EventWrite, Post
 from pointsman.kernel.snapshot import Status
-from pointsman.store.postgres.connections import place_of
+from pointsman.store.postgres import connections
+from pointsman.store.postgres.connections import ConnectionLost, Place, explain, place_of
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 from postgres_proxy import Proxy
@@ -82,6 +86,43 @@ def test_connections_that_the_server_ends_are_replaced(postgres: Server, postgre
             await store.close()
 
     asyncio.run(asyncio.wait_for(main(), HANGS_SECONDS))
+
+
+def test_a_connection_that_ends_while_the_database_is_opened_is_replaced(
+    postgres: Server, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    seen_through = connections._seen_through
+
+    async def seen_at_last(place: Place, connection: AsyncConnection[Any]) -> Place:
+        place = await seen_through(place, connection)
+        postgres.execute(ENDS_ALL)
+        return place
+
+    async def main() -> None:
+        store = await open_postgres(postgres_url)
+        try:
+            assert await store.cases() == []
+        finally:
+            await store.close()
+
+    monkeypatch.setattr(connections, "_seen_through", seen_at_last)
+    asyncio.run(asyncio.wait_for(main(), HANGS_SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (errors.AdminShutdown("ended"), ConnectionLost, "ended"),
+        (errors.IdleInTransactionSessionTimeout("idle"), ConnectionLost, "idle"),
+        (psycopg.OperationalError("no answer"), ConnectionLost, "no answer"),
+        (errors.QueryCanceled("statement timeout"), StoreError, "statement timeout; raise the limit of this role"),
+        (errors.LockNotAvailable("lock timeout"), StoreError, "lock timeout; raise the limit of this role"),
+    ],
+)
+def test_an_error_after_which_the_connection_has_ended_is_a_lost_connection(error: psycopg.Error, kind: type, words: str) -> None:
+    explained = explain(place_of("postgresql://h/d"), error)
+
+    assert (type(explained), words in str(explained)) == (kind, True)
 
 
 def test_a_restart_of_the_server_is_not_noticed(postgres: Server, postgres_url: str) -> None:

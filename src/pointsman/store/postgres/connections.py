@@ -48,6 +48,7 @@ T = TypeVar("T")
 _HOST = r"(?:\[[^@\[\]]*\]|[^@:\[\]]*)(?::[0-9]*)?"
 _AUTHORITY = re.compile(rf"(?:[^@:]*(?::[^@]*)?@)?{_HOST}(?:,{_HOST})*")
 _FULL = re.compile(r"too many (?:clients|connections)|connection slots|no more connections")  # libpq does not tell the code of the error
+_ENDED = re.compile("57P|08|25P0[34]")  # the codes of errors after which the server has ended the connection
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OF_SCHEMA = re.compile(r"\bpointsman\.")
 
@@ -167,11 +168,11 @@ class Connections:
     async def open(self) -> None:
         """Connect. Raises StoreError."""
         try:  # the pool would try again and again, and then say only that it has no connection
-            first = await AsyncConnection.connect(self.place.conninfo)
+            first = await AsyncConnection.connect(self.place.conninfo, autocommit=True)
         except psycopg.Error as error:
             raise await _refused(self.place, error) from None
-        async with first:
-            with explained(self.place):
+        with explained(self.place):
+            async with first:
                 self.place = await _seen_through(self.place, first)
         with explained(self.place):
             self._pool = _Pool(
@@ -304,6 +305,11 @@ class _Pool(AsyncConnectionPool[AsyncConnection[Any]]):
                 raise psycopg.OperationalError("the connection has ended")
 
 
+def is_lost(error: psycopg.Error) -> bool:
+    """Return whether the connection may have ended with this error, so that the fate of a transaction is unknown."""
+    return error.sqlstate is None or _ENDED.match(error.sqlstate) is not None
+
+
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
     """Turn psycopg's errors into ours."""
@@ -335,6 +341,8 @@ def explain(place: Place, error: Exception) -> Exception:
     if isinstance(error, PoolTimeout | TimeoutError):
         lost = ConnectionLost if isinstance(error, PoolTimeout) else StoreAway
         return lost(f"{place.shown} cannot be reached; check the address and that the server runs.")
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))):
+    if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable):
+        return StoreError(f"{place.shown}: {told}; raise the limit of this role (`ALTER ROLE`), or find what slows the server down.")
+    if isinstance(error, psycopg.OperationalError | psycopg.InternalError) and is_lost(error):
         return ConnectionLost(f"{place.shown}: {told}")
     return StoreError(f"{place.shown}: {told}")

@@ -15,7 +15,7 @@ from pointsman.errors import LeaseLost, PointsmanError, StoreError, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.rows import Transition
 from pointsman.store.base import Failpoints
-from pointsman.store.postgres.connections import AGAIN_SECONDS, LOST, Connections, explain, rows_of
+from pointsman.store.postgres.connections import AGAIN_SECONDS, LOST, Connections, explain, is_lost, rows_of
 from pointsman.store.postgres.timeline import check_still
 from pointsman.store.postgres.writes import Writing, has_moved
 
@@ -131,7 +131,7 @@ class Line:
             try:
                 async with asyncio.timeout(self._answer_seconds):
                     answer = await attempt()
-            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+            except (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._lost(error):
                     if (cases := await self._written(until)) is not None:
                         return found(cases)
@@ -160,7 +160,7 @@ class Line:
         connection = self._connection
         if isinstance(error, TimeoutError):
             return True
-        return connection is None or connection.closed or error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
+        return connection is None or connection.closed or is_lost(error)
 
     async def _written(self, until: float) -> list[int] | None:
         """Return the cases that the last batch wrote, or None if it was not committed. Then it never will be.
