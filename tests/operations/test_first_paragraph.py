@@ -199,7 +199,7 @@ def test_the_next_attempt_says_when_and_what_the_last_one_failed_with(tmp_path: 
 
     first = told.paragraph(BEGIN)
 
-    assert first.stands.startswith("Case 1 is at assess, by rule 'not assessed' and waits for its next attempt, since ")
+    assert first.stands.startswith("Case 1 is at assess, by rule 'not assessed', and waits for its next attempt, since ")
     assert first.waits == "The last attempt failed: the line is dead."
     assert first.follows == f"Attempt 2 of 3 of assess begins at {format_time(BEGIN + 60.0)} (in 1 minute)."
     assert (first.commands, first.do.startswith("There is nothing to do")) == ((), True)
@@ -228,7 +228,7 @@ def test_an_open_breaker_says_until_when(tmp_path: Path) -> None:
 
 
 RUNNERS = [
-    (Engines(True, "engine 7", False, BEGIN + 30), "It waits for engine 7, whose lease runs until ", ()),
+    (Engines(True, "engine 7", False, BEGIN + 30), "It waits for the call in engine 7, whose lease runs until ", ()),
     (Engines(True, "engine 7", True, BEGIN + 30), "Engine 7 ran it, and is gone.", ()),
     (Engines(False, "process 12", True), "Process 12 ran it, and is gone.", ("pointsman worker",)),
 ]
@@ -302,7 +302,8 @@ def test_a_rule_without_a_field_says_to_correct_the_rule_or_the_field(tmp_path: 
 
     first = told_at_rest(tmp_path, process).paragraph(BEGIN)
 
-    assert first.follows.startswith("A redrive alone parks it again: rule 'unpaid' chose 'pay', which needs field 'amount'")
+    assert "rule 'unpaid' chose 'pay', which needs field 'amount'" in first.stands
+    assert first.follows == "A redrive alone parks it again, for the same reason."
     assert first.do == "Correct the rule and start the engine with it, or correct a field:"
 
 

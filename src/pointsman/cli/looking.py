@@ -211,8 +211,8 @@ def _print_change(change: Change, options: str, fields: list[str], *, as_json: b
     for line in change.lines():
         console.print(line, markup=False)
     if change.applies:
-        sets = " ".join(f"--set {shlex.quote(pair)}" for pair in fields)
-        console.print(f"To make the change:\n  pointsman redrive {change.case} --why TEXT {sets}{options}", markup=False)
+        sets = "".join(f" --set {shlex.quote(pair)}" for pair in fields)
+        console.print(f"To make the change:\n  pointsman redrive {change.case} --why TEXT{sets}{options}", markup=False)
 
 
 def _print_history(history: History) -> None:

@@ -121,7 +121,9 @@ def explain(process: AnyProcess, history: History, beside: Around = NOTHING_AROU
         ledger=ledger,
         obstacles=tuple(obstacles),
     )
-    return replace(found, waits_at=waits_at, around=beside)
+    known = codec_of(process.state)
+    unreadable = [field.field for field in history.fields if known.knows(field.field) and field.field not in cells]
+    return replace(found, waits_at=waits_at, around=beside, unreadable=tuple(unreadable))
 
 
 def cells_under(process: AnyProcess, history: History, obstacles: list[str]) -> dict[str, Cell]:

@@ -21,7 +21,9 @@ def lines_of(told: Findings, first: str, commands: Sequence[str], now: float) ->
     """The lines of a text for a person: the `first` paragraph, the `commands` to type, and the rest. `now` is in Unix seconds."""
     yield first
     yield from (f"  {command}" for command in commands)
-    notes = [obstacle for obstacle in told.obstacles if obstacle != told.case.reason]
+    needs = told.case.needs
+    of_limit = () if needs is None else (f"it waits for a permit of {needs!r}", f"{needs!r} ")  # the paragraph and the limits say it
+    notes = [obstacle for obstacle in told.obstacles if obstacle != told.case.reason and not (of_limit and obstacle.startswith(of_limit))]
     yield from (f"{chr(10) if not at else ''}Note: {note}." for at, note in enumerate(notes))
     yield from _calls(told)
     yield from _rules(told)

@@ -57,7 +57,8 @@ class Findings:
     `description` is that of its program, or None if the case was erased. The rule that chose the present step read `reads`. `following` are the rules
     that can be chosen next: after the answer if the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not
     compute again, with their fields. `ledger` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
-    stops the case, and `around` is what was read beside it. `waits_at` is the pause, the sleep or the child that the case waits at. The case of an
+    stops the case, and `around` is what was read beside it. `waits_at` is the pause, the sleep or the child that the case waits at, and
+    `unreadable` names the fields whose stored values the present code cannot read. The case of an
     entrypoint has no rules: `calls` are the calls of its body, `redrive` says what a redrive would do with them, and `fields_of_calls` are the fields
     that record them.
     """
@@ -71,6 +72,7 @@ class Findings:
     obstacles: tuple[str, ...]
     waits_at: Pause | Sleep | Child | None = None
     around: Around = NOTHING_AROUND
+    unreadable: tuple[str, ...] = ()
 
     @property
     def effects(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from pointsman.definition.children import Child
 from pointsman.definition.counts import format_count
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind
 from pointsman.definition.rules import Park
+from pointsman.errors import BudgetSpent
 from pointsman.kernel.events import Kind, chosen_by
 from pointsman.kernel.ledger import say_what, say_whether
 from pointsman.kernel.rows import CaseRow, EventRow
@@ -79,18 +80,18 @@ def paragraph_of(told: Findings, now: float) -> Paragraph:
 def _ready(told: Findings, now: float) -> Paragraph:
     row, at, limit = told.case, told.stands_at, None
     failed = _last_failure(told)
-    failed = f"The last attempt failed: {failed}." if failed and (row.attempts > 1 or row.needs is None) else ""
+    failed = f"The last attempt failed: {failed}." if failed else ""
     if row.needs is not None:
         limit = told.around.limits.get(row.needs) or told.history.limit
-        stands = f"Case {row.id} is ready to run {at}{_chosen(row)} and waits for a permit of {row.needs!r}{_since(told, now)}."
+        stands = f"Case {row.id} is ready to run {at}{_chosen(row)}, and waits for a permit of {row.needs!r}{_since(told, now)}."
         waits = " ".join(filter(None, (_permits(limit), failed)))
         follows = f"It runs {at} when {row.needs!r} has a permit{_not_before(limit, now)}."
     elif row.wake_at is not None and row.wake_at > now:
-        stands = f"Case {row.id} is at {at}{_chosen(row)} and waits for its next attempt{_since(told, now)}."
+        stands = f"Case {row.id} is at {at}{_chosen(row)}, and waits for its next attempt{_since(told, now)}."
         waits = failed
         follows = f"{_attempt(told)} begins {_when(row.wake_at, now)}."
     else:
-        stands = f"Case {row.id} is ready to run {at}{_chosen(row)} and is in the backlog{_since(told, now, row.wake_at)}."
+        stands = f"Case {row.id} is ready to run {at}{_chosen(row)}, and is in the backlog{_since(told, now, row.wake_at)}."
         waits = failed
         follows = f"It runs {at} as soon as an engine has a free place."
     do, commands = _engine(told, f"an engine runs it by itself{' once the cause of the failure is gone' if failed else ''}")
@@ -104,7 +105,7 @@ def _running(told: Findings, now: float) -> Paragraph:
         return Paragraph(stands, "", f"Rules choose the next step when {at} has ended.", _kept(told), NOTHING_TO_DO)
     if not engines.lost:
         lease = "" if engines.lease_until is None else f", whose lease runs until {format_time(engines.lease_until)} and is renewed"
-        waits = f"It waits for {engines.runner}{lease}."
+        waits = f"It waits for the call in {engines.runner}{lease}."
         return Paragraph(stands, waits, f"The next step follows when {at} has ended.", _kept(told), NOTHING_TO_DO)
     waits = f"{engines.runner[0].upper()}{engines.runner[1:]} ran it, and is gone."
     over = engines.lease_until is not None and engines.lease_until > now
@@ -224,8 +225,23 @@ def _out_of_the_park(told: Findings) -> tuple[str, str, tuple[str, ...]]:
                     f"pointsman cancel {case} --why TEXT",
                 ),
             )
-        follows = f"A redrive alone parks it again: {step.reason.rstrip('.')}."
+        again = "for the same reason" if step.reason == told.case.reason else f"because {step.reason.rstrip('.')}"
+        follows = f"A redrive alone parks it again, {again}."
         return follows, "Correct the rule and start the engine with it, or correct a field:", (f"{redrive} --set FIELD=VALUE",)
+    return _by_redrive(told, redrive)
+
+
+def _by_redrive(told: Findings, redrive: str) -> tuple[str, str, tuple[str, ...]]:
+    """What follows, what to do and what to type for a case that a redrive sets going again."""
+    if told.unreadable:
+        follows = f"A redrive alone parks it again, as long as the code cannot read {_listed(told.unreadable)}."
+        return follows, "Start the engine with code that can, and redrive, or correct the field:", (redrive, f"{redrive} --set FIELD=VALUE")
+    if isinstance(told.next_step, Pause):
+        follows = f"Redriven, it asks at {told.next_step.name} again, and its deadline begins anew."
+        return follows, "If it is to be asked again, redrive:", (redrive,)
+    if _last_error(told) == BudgetSpent.__name__:
+        follows = f"Redriven, it goes on with {told.goes_on_with} if the budget has room by then, and parks again if not."
+        return follows, "Raise the budget and start the engine with it, then redrive:", (redrive,)
     return (
         f"Redriven, it goes on with {told.goes_on_with}, with new attempts.",
         "Mend the cause, then redrive (TEXT is your reason):",
@@ -310,6 +326,12 @@ def _last_failure(told: Findings) -> str:
         if event.kind in {Kind.DECIDED, Kind.REDRIVEN, Kind.NODE_SUCCEEDED, Kind.EFFECT_SETTLED}:
             return ""
     return ""
+
+
+def _last_error(told: Findings) -> str:
+    """The name of the last exception of the case, or ""."""
+    failed = next((event for event in reversed(told.history.events) if event.kind == Kind.NODE_FAILED), None)
+    return "" if failed is None else str(json.loads(failed.facts).get("error", ""))
 
 
 def _failure(event: EventRow) -> str:
