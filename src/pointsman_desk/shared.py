@@ -39,10 +39,14 @@ class SharedTables:
         self._conninfo = place.conninfo
         self._lock = Lock()
         self._connection: psycopg.Connection[Any] | None = None
-        with self.using() as connection:
-            self.exist = bool(connection.execute(_sql("exists")).fetchone()[0])
-        if create and not self.exist:
-            self._create()
+        try:
+            with self.using() as connection:
+                self.exist = bool(connection.execute(_sql("exists")).fetchone()[0])
+            if create and not self.exist:
+                self._create()
+        except IndexUnavailable:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connection."""
@@ -58,10 +62,12 @@ class SharedTables:
                 connection = self._connection = self._opened()
                 with connection.transaction() if begins else nullcontext():
                     yield _Statements(connection, self.schema)
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise IndexUnavailable(self._denied(error)) from error
             except psycopg.Error as error:
                 raise IndexUnavailable(
-                    f"the tables of the desk in {self.shown} cannot be used now ({' '.join(str(error).split())}); check that the server runs, and "
-                    f"that the role may use and create the schema {self.schema}."
+                    f"the tables of the desk in {self.shown} cannot be used now ({' '.join(str(error).split())}); check the URL, and that the "
+                    "server runs."
                 ) from error
 
     def fact(self, name: str, proposed: str) -> str:
@@ -101,10 +107,20 @@ class SharedTables:
             connection.execute(_sql("forget_bookmarks"))
             connection.execute(_sql("forget_outbox"))
 
+    def _denied(self, error: psycopg.Error) -> str:
+        role = f'"{self._connection.info.user}"' if self._connection is not None else "the desk's role"
+        return (
+            f"the role {role} may not use or create the tables of the desk in {self.shown} ({' '.join(str(error).split())}); run `CREATE SCHEMA IF NOT"
+            f" EXISTS {self.schema}; GRANT ALL ON SCHEMA {self.schema} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA {self.schema} TO {role}` as the"
+            " owner of the database."
+        )
+
     def _create(self) -> None:
         tables = (resources.files(__package__) / "sql" / "shared_tables.sql").read_text(encoding="utf-8")
         with self.using(begins=True) as connection:
             connection.execute(_sql("lock"))  # desks that open at once take turns
+            if not connection.execute(_sql("has_schema")).fetchone()[0]:  # IF NOT EXISTS would need the right to create one
+                connection.execute(_sql("create_schema"))
             connection.execute(tables)
         self.exist = True
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import tomllib
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import Result
@@ -30,6 +32,7 @@ from pointsman_desk.shared import SharedTables
 from pointsman_desk.shop.guesses import GUESSES_MAX, Guesses
 from pointsman_desk.standing import probably_automatic
 from pointsman_desk.wiring import identity_of, open_desk
+from postgres_server import Server
 
 EXPECTED = tomllib.loads((Path(__file__).parent / "expected_samples.toml").read_text(encoding="utf-8"))
 NOW = 1_795_000_000.0
@@ -134,6 +137,26 @@ def test_a_command_says_that_the_database_cannot_be_reached(desk: Commands) -> N
     assert "postgresql://desk@127.0.0.1:1/none cannot be used now" in " ".join(told.output.split())
     assert "secret" not in told.output
     assert [finding["what"] for finding in checked if finding["problem"]] == ["database"]
+
+
+def test_a_role_that_may_not_create_schemas_is_told_what_to_grant_and_uses_schemas_that_it_is_given(
+    postgres: Server, postgres_url: str
+) -> None:
+    schema = f"{postgres_url.rpartition('schema=')[2]}_desk"
+    role, url = f"{schema}_role", urlsplit(postgres_url)
+    postgres.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        asked = url._replace(netloc=f"{role}@{url.netloc.rpartition('@')[2]}").geturl()
+        with pytest.raises(IndexUnavailable) as denied:
+            SharedTables(asked)
+        [told] = re.findall("`(.*)`", str(denied.value))
+        postgres.execute(told)
+
+        with closing(SharedTables(asked)) as tables:
+            assert tables.fact("a", "b") == "b"
+    finally:
+        postgres.execute(f"DROP OWNED BY {role}")
+        postgres.execute(f"DROP ROLE {role}")
 
 
 def test_a_setting_that_is_no_url_is_refused(desk: Commands) -> None:

@@ -1,5 +1,6 @@
 """What the documents say is true: their code runs, and their tables match the code."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -7,13 +8,17 @@ import sys
 import tokenize
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from pointsman import Engine
 from pointsman.kernel.events import MEANING, Kind
 from pointsman.operations.draw import draw
+from pointsman.store.postgres import migrate_url
 from pointsman_desk.config import load_config
 from pointsman_desk.process import support
+from postgres_server import Server
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -161,3 +166,26 @@ def test_every_tier_of_the_makefile_is_explained() -> None:
     assert len(tiers) > 10
     assert not [tier for tier in tiers if f"`tests/{tier}`" not in table]
     assert not [size for size in sizes if f"`{size}`" not in table]
+
+
+def test_the_rights_that_the_page_grants_to_a_role_are_enough_for_an_engine(postgres: Server, postgres_url: str) -> None:
+    [text] = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "postgres.md").read_text(encoding="utf-8"), re.DOTALL)
+    schema, url = postgres_url.rpartition("schema=")[2], urlsplit(postgres_url)
+    role = f"{schema}_app"
+    asked = url._replace(netloc=f"{role}@{url.netloc.rpartition('@')[2]}").geturl()
+
+    async def later() -> None:
+        async with Engine.open(asked, []) as engine:
+            assert await engine.reader.cases() == []
+
+    asyncio.run(migrate_url(postgres_url))
+    postgres.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        postgres.execute(re.sub(r"\bapp\b", role, re.sub(r"\bpointsman\b", schema, text)))
+        postgres.execute(f"CREATE TABLE {schema}.of_a_later_release (id integer)")
+
+        asyncio.run(later())
+        assert postgres.execute(f"SELECT has_table_privilege('{role}', '{schema}.of_a_later_release', 'INSERT')") == [(True,)]
+    finally:
+        postgres.execute(f"DROP OWNED BY {role}")
+        postgres.execute(f"DROP ROLE {role}")

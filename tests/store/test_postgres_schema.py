@@ -142,7 +142,7 @@ def _app_url(postgres_url: str, postgres: Server) -> Any:
 def test_a_role_without_rights_is_told_which_it_needs(postgres_url: str, app_url: str, postgres: Server) -> None:
     name = schema_of(postgres_url)
     told = refused(app_url, prepare, StoreUnwritable)
-    assert f'CREATE SCHEMA {name} AUTHORIZATION "{name}_app"' in told
+    assert f'CREATE SCHEMA {name}; GRANT ALL ON SCHEMA {name} TO "{name}_app"' in told
     assert "app:app" not in told
     postgres.execute(f"CREATE SCHEMA {name}")
     assert f"GRANT ALL ON SCHEMA {name}" in refused(app_url, prepare, StoreUnwritable)

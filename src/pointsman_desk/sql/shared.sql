@@ -1,5 +1,9 @@
 -- name: exists
 SELECT to_regclass('main.mailboxes') IS NOT NULL;
+-- name: has_schema
+SELECT to_regnamespace('main') IS NOT NULL;
+-- name: create_schema
+CREATE SCHEMA main;
 -- name: lock
 SELECT pg_advisory_xact_lock(hashtextextended('main', 0));
 -- name: propose

@@ -1,8 +1,7 @@
--- The tables of desks that share a database; `main` stands for their schema. What each table holds is said in
+-- The tables of desks that share a database; `main` stands for their schema, which exists. What each table holds is said in
 -- mail/sql/sent_replies_tables.sql, mail/sql/threads_tables.sql, shop/sql/guesses.sql and nodes/sql/machine_sent_table.sql. Besides:
 -- facts: what all desks must agree on, such as the secret.
 -- mailboxes: which desk reads a mailbox, until when, and how far it has been read (a bookmark, as JSON).
-CREATE SCHEMA IF NOT EXISTS main;
 CREATE TABLE IF NOT EXISTS main.desk (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   identity TEXT NOT NULL,

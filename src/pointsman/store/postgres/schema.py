@@ -169,7 +169,7 @@ def _refuse_unprivileged(place: Place, found: _Found) -> None:
     if not found.exists and not found.may_create_schema:
         raise StoreUnwritable(
             f'the role "{found.user}" may not create the schema {place.schema} in {place.shown};'
-            f' run `CREATE SCHEMA {place.schema} AUTHORIZATION "{found.user}"` as the owner of the database {found.database}.'
+            f' run `CREATE SCHEMA {place.schema}; GRANT ALL ON SCHEMA {place.schema} TO "{found.user}"` as the owner of the database {found.database}.'
         )
     if found.exists and not found.may_create:
         raise StoreUnwritable(
