@@ -29,6 +29,7 @@ def w1(_folder: Path, *, concurrency: int, seconds: float, processes: int = 1) -
             await asyncio.to_thread(ready)  # the engine goes on renewing its lease
             with postgres.watched(used):
                 done = await repeated(once, concurrency=each, seconds=seconds)
+            await asyncio.to_thread(ready)  # no connection ends before all have looked at the server
             own, servers = used
             return *done, own, servers / processes  # each process watches the whole server
 
