@@ -24,7 +24,7 @@ from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
 from pointsman.store.postgres.writes import Writing
 
-NOTIFY_SECONDS = 0.02  # at most so many notifications a second: each takes a lock that all commits of the server share
+NOTIFY_SECONDS = 0.05  # between two notifications: each takes a lock that all commits of the server share, and wakes every engine
 POLL_SECONDS = 1.0  # between two looks for commits of other engines, where no notification arrives
 CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse
 AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended, and before it runs again
