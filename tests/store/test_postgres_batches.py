@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from pointsman.errors import Conflict, ValueRefused
 from pointsman.kernel.rows import EventWrite, FieldWrite, Transition
 from pointsman.kernel.snapshot import Status
+from pointsman.store.postgres.line import Line
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 from postgres_proxy import Proxy
@@ -66,6 +67,26 @@ def test_a_batch_costs_no_more_statements_and_commits_than_its_budget(
         await asyncio.gather(*(store.commit(step_of(case, 2)) for case in cases))
         budget = BUDGETS[f"{together} at once on PostgreSQL"]
         assert {name: count for name, count in statements.items() if count} == budget
+
+    run(postgres_url, scenario)
+
+
+def test_a_batch_takes_its_share_of_what_was_lately_under_way_and_not_of_what_waits_now(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    batches = list[int]()
+    write = Line.write
+
+    async def counted(line: Line, transitions: Sequence[Transition]) -> Sequence[Any]:
+        batches.append(len(transitions))
+        return await write(line, transitions)
+
+    async def scenario(store: PostgresStore) -> None:
+        cases = await asyncio.gather(*(new_case(store, status=Status.RUNNING) for _ in range(200)))
+        monkeypatch.setattr(Line, "write", counted)
+        await asyncio.gather(*(store.commit(step_of(case, 1)) for case in cases))
+        await asyncio.gather(*(store.commit(step_of(case, 2)) for case in cases[:80]))
+        assert batches == [100, 100, 80]
 
     run(postgres_url, scenario)
 

@@ -15,6 +15,7 @@ from pointsman.store.postgres.writes import Writing
 
 BATCH_MAX = 256  # transitions from which on a commit takes in no more
 BATCH_MIN = 32  # transitions up to which a commit takes in all that there are; of more, each line gets its share
+FORGETS = 16  # each batch lowers what was lately under way at once by this part, unless it is as much again
 
 TURNS_MAX = 10  # of the event loop, to wait for more transitions
 
@@ -42,6 +43,7 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: list[_Job] = []
         self._others: list[tuple[Callable[[AsyncConnection[Any]], Awaitable[Any]], asyncio.Future[Any]]] = []
+        self._together = 0  # transitions that were lately waiting and being committed at once
         self._work = asyncio.Event()
         self._landed = asyncio.Event()  # set when a batch has been committed or refused
         self._closed = False
@@ -136,10 +138,12 @@ class Writer:
 
     def _take(self) -> dict[int, _Job]:
         """The next batch, if a line is free: at most one transition of each case, and none of a case that another line is committing."""
-        if len(self._flights) == LINES:
+        if len(self._flights) == LINES or not self._jobs:
             return {}
         flying = {case for batch in self._flights.values() for case in batch}
-        most = min(BATCH_MAX, max(BATCH_MIN, -(-(len(self._jobs) + len(flying)) // LINES)))
+        # Some of what is under way is elsewhere: its callers make the next transitions. To share only the rest would make batches ever smaller.
+        self._together = max(len(self._jobs) + len(flying), self._together - self._together // FORGETS)
+        most = min(BATCH_MAX, max(BATCH_MIN, -(-self._together // LINES)))
         batch: dict[int, _Job] = {}
         later: list[_Job] = []
         for job in self._jobs:
