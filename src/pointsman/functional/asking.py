@@ -12,7 +12,7 @@ from pointsman.definition.nodes import Context
 from pointsman.definition.pauses import Pause
 from pointsman.functional.body import Body, Wanted, current_body, digest_of_arguments
 from pointsman.functional.process import SLEEP, plain
-from pointsman.functional.record import ANSWERS, SAVED, SHOWN
+from pointsman.functional.record import ANSWERS, RESULT, SAVED, SHOWN
 from pointsman.functional.tasks import INJECTED, task
 from pointsman.kernel.snapshot import Status
 from pointsman.store.query import CaseQuery, Order
@@ -91,8 +91,9 @@ async def previous(*, ctx: Context = INJECTED) -> Any:
         return None
     query = CaseQuery(process=row.process, tenant=row.tenant, correlation=row.correlation, status=Status.DONE, order=Order.NEWEST)
     for found in (await reader.find(query, limit=1)).rows:
-        saved = next((json.loads(kept.text) for kept in await reader.fields(found.case.id) if kept.field == SAVED), None)
-        return saved and saved["value"]
+        kept = {row.field: row.text for row in await reader.fields(found.case.id)}
+        text = kept.get(SAVED) or kept.get(RESULT)  # what is saved is kept apart where it differs from the result
+        return text and json.loads(text)["value"]
     return None
 
 

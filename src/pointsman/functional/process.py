@@ -111,10 +111,6 @@ class EntrypointProcess(Process[Thread]):
         self.children.append(process)
         return Child(process.name, process, inputs, (OUTCOMES,), signature_of(inputs, f"entrypoint {process.name!r}"), RESULT)
 
-    def plain(self, value: Any) -> Any:
-        """The result as JSON values, checked against the type that the body declares."""
-        return plain(self.returns, value, f"the result of entrypoint {self.name!r}")
-
     def result(self, value: Any) -> Any:
         """The result with the type that the body declares."""
         return self.returns.validate_python(value)

@@ -14,7 +14,7 @@ from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
 from pointsman.functional.body import Body, Call, TaskFailed, Value
 from pointsman.functional.looking import describe
-from pointsman.functional.process import EntrypointProcess, Final, plain
+from pointsman.functional.process import EntrypointProcess, Final, plain, recorded
 from pointsman.functional.record import (
     ANSWERS,
     ASKED,
@@ -255,21 +255,24 @@ class BodyProgram:
             names = ", ".join(sorted({repr(name.partition("[")[0]) for name in left}))
             return Decision(Park(f"{problem}; correct the body, or name {names} in leaves= of entrypoint {self.process.name!r}"))
         value, save = body.value if isinstance(body.value, Final) else (body.value, body.value)
-        codec = codec_of(self.process.state)
         writes = self._notes(body)
         try:
-            plain_value = self.process.plain(value)
-            writes[RESULT] = codec.encode(RESULT, Returned(value=plain_value), BODY)
-            if save is value and plain_value == value:  # it is the same as JSON values of any type, too
-                writes[SAVED] = writes[RESULT]
-            else:
+            plain_value, writes[RESULT] = self._returned(value)
+            if save is not value or plain_value != value:  # as JSON values of any type it is something else than the result
                 saved = plain(_ANY, save, f"what entrypoint {self.process.name!r} saves")
-                writes[SAVED] = codec.encode(SAVED, Returned(value=saved), BODY)
+                writes[SAVED] = codec_of(self.process.state).encode(SAVED, Returned(value=saved), BODY)
         except Exception as error:
             return Decision(
                 Park(f"{message_of(error).removesuffix('.')}; correct the body of entrypoint {self.process.name!r}, and redrive the case")
             )
         return Decision(Finish("returned"), "the body returned", writes=writes)
+
+    def _returned(self, value: Any) -> tuple[Any, Cell]:
+        """The result as JSON values, checked against the type that the body declares, and its cell. Raises ValueRefused and FutureUsed."""
+        made = recorded(self.process.returns, value, f"the result of entrypoint {self.process.name!r}", BODY)
+        if isinstance(made, Cell):
+            return made.value, Cell(Returned(value=made.value), f'{{"value":{made.text}}}', BODY)
+        return made, codec_of(self.process.state).encode(RESULT, Returned(value=made), BODY)
 
     def _changed(self, body: _Suspended) -> list[str]:
         """Recorded calls of tasks and pauses that the body has not asked for, while it has asked for a new one of the same name."""

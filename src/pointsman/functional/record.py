@@ -77,6 +77,7 @@ class Thread(State):
 
     `record` has the calls of the body that have ended. `asked` is the call that the case waits for, if that is a step of its own. `shown` is what an
     open pause shows. `answers` and `outcomes` have what people answered, and how effects and other entrypoints ended; the record refers to them.
+    `saved` is what the thread keeps for its next invocation, if that is something else than the `result`.
     """
 
     invocation: Invocation[Any]

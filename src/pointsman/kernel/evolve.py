@@ -92,9 +92,10 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
 
 def _with_writes(after: Next, writes: Mapping[str, Cell]) -> Next:
     """The transition with the fields that the program itself writes with its decision."""
-    cells = after.snapshot.cells
-    snapshot = replace(after.snapshot, cells={**cells, **{name: standing_after(cells, name, write) for name, write in writes.items()}})
-    return replace(after, snapshot=snapshot, written={*after.written, *writes}, undecided=after)
+    before = after.snapshot
+    cells = {**before.cells, **{name: standing_after(before.cells, name, write) for name, write in writes.items()}}
+    snapshot = Snapshot(before.case, cells, before.revision, before.steps, before.turning)
+    return Next(snapshot, after.decision, after.cleared, {*after.written, *writes}, after.dropped, after)
 
 
 def _with_arrivals(

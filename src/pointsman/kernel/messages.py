@@ -94,20 +94,21 @@ def child_key(snapshot: Snapshot, child: Child) -> str:
     return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
 
 
-def body_of(accept: Accept, message: object) -> str:
-    """The stored form of a message. Raises ValidationError or ValueRefused if the process does not accept it."""
+def body_of(accept: Accept, message: object) -> tuple[str, Any]:
+    """The stored form of a message, and what is read back from it. Raises ValidationError or ValueRefused if the process does not accept it."""
     adapter = adapter_of(accept.message)
     checked = adapter.validate_python(message)
     try:
         text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
     except PydanticSerializationError as error:  # a lone surrogate, or nested too deep
         raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON ({error}).") from None
-    if "\\u0000" in text or adapter.validate_json(text) != checked:
+    value = None if "\\u0000" in text else adapter.validate_json(text)
+    if value != checked or "\\u0000" in text:
         raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON; give it a shape that comes back equal.")
     flaw = zone_flaw(adapter, f"message {accept.name!r}", checked)
     if flaw is not None:
         raise ValueRefused(flaw)
-    return text
+    return text, value
 
 
 def starts_next(process: AnyProcess, message: MessageRow) -> bool:

@@ -102,10 +102,9 @@ class Starts:
         registered = self._cases.process(process)
         accept = _accept(registered, message, name)
         try:
-            body = body_of(accept, message)
+            body, value = body_of(accept, message)
         except ValidationError as error:
             raise InputInvalid(f"process {process!r} cannot take this {accept.name!r}: {describe(error)}.") from None
-        value = adapter_of(accept.message).validate_json(body)
         correlation = accept.correlate(value)
         identity = key if key is not None else accept.key(value) if accept.key is not None else None
         check_text("tenant", tenant)
