@@ -9,11 +9,13 @@ import json.encoder
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import iscoroutine
 from typing import Any, Generic, Literal, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.pauses import Pause
@@ -26,9 +28,8 @@ from pointsman.kernel.record import record
 
 R = TypeVar("R")
 
+SHORT = 256  # characters of arguments whose digest is remembered
 DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
-
-_NESTED = (dict, list)
 
 CallKind = Literal["task", "effect", "pause", "sleep", "child", "gather"]
 
@@ -123,8 +124,8 @@ class Call(Unread, Generic[R]):
         assert outcome is not None
         if isinstance(outcome, Failure):
             raise (TaskTimeout if outcome.error == TimeoutError.__name__ else TaskFailed)(self.name, outcome)
-        # The body may change what it gets, and the record stays as it is.
-        value: R = self.wanted.returns.validator.validate_python(_copied(outcome.value))
+        # The body may change what it gets, and the record stays as it is: this copies JSON values several times as fast as `copy.deepcopy`.
+        value: R = self.wanted.returns.validator.validate_python(to_jsonable_python(outcome.value))
         return value
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -263,20 +264,21 @@ _sorted_json = _encoder()
 
 def digest_of_arguments(arguments: Any) -> str:
     """The part of a call's name that its arguments, as JSON values, determine."""
-    return digest((_sorted_json(arguments),))[:DIGEST_LENGTH]
+    text = _sorted_json(arguments)
+    return _digest(text) if len(text) > SHORT else _digest_of_short(text)
+
+
+def _digest(text: str) -> str:
+    return digest((text,))[:DIGEST_LENGTH]
+
+
+_digest_of_short = lru_cache(maxsize=4_096)(_digest)  # as many as the bodies that run: one calls several tasks with the same arguments
 
 
 def current_body() -> Body | None:
     """The body that runs now, if this is code of a body."""
     body = getcurrent()
     return body if isinstance(body, Body) else None
-
-
-def _copied(value: Any) -> Any:
-    """A copy of a JSON value; `copy.deepcopy` takes several times as long."""
-    if isinstance(value, dict):
-        return {key: _copied(inner) if isinstance(inner, _NESTED) else inner for key, inner in value.items()}
-    return [_copied(inner) if isinstance(inner, _NESTED) else inner for inner in value] if isinstance(value, list) else value
 
 
 def _driven(coroutine: Coroutine[Any, Any, Any]) -> Any:

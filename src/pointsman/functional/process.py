@@ -176,9 +176,9 @@ def recorded(adapter: TypeAdapter[Any], value: Any, what: str, writer: str) -> A
     try:
         checked = validate(value)
         raw = adapter.serializer.to_json(checked, warnings=False)
-        back = from_json(raw)
+        back = from_json(raw, allow_inf_nan=False)
         read = back if _is_json(adapter) else validate(back)
-        sound = read == checked and b"\\u0000" not in raw and b"Infinity" not in raw
+        sound = read == checked and b"\\u0000" not in raw
     except Exception:
         return plain(adapter, value, what)
     return Cell(back, raw.decode(), writer) if sound else plain(adapter, value, what)

@@ -58,6 +58,13 @@ class _Suspended(Body):
         self.woken: float | None = None
 
 
+class _Bodies(threading.local):
+    """The suspended bodies of a thread, by their cases: a greenlet belongs to its thread."""
+
+    def __init__(self) -> None:
+        self.of: OrderedDict[int, _Suspended] = OrderedDict()
+
+
 class BodyProgram:
     """The program of an entrypoint."""
 
@@ -65,7 +72,7 @@ class BodyProgram:
 
     def __init__(self, process: EntrypointProcess) -> None:
         self.process = process
-        self._local = threading.local()  # a greenlet belongs to its thread
+        self._bodies = _Bodies()
 
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:
         """Run the body on, and return the step that it waits for."""
@@ -77,7 +84,7 @@ class BodyProgram:
                 return decision
         else:
             decision = self._ended(body)
-        self._bodies.pop(case, None)
+        self._bodies.of.pop(case, None)
         body.drop()
         return decision
 
@@ -95,7 +102,7 @@ class BodyProgram:
             return {}
         body = self._body(case, cells)
         body.go_on()
-        self._bodies.pop(case, None)
+        self._bodies.of.pop(case, None)
         if not isinstance(body.raised, TaskFailed):
             return {}
         seen = [] if body.pending is None else [body.pending]
@@ -125,17 +132,9 @@ class BodyProgram:
     def _decided(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
         return self._ended(body) if body.ended else self._waits(body, cells)
 
-    @property
-    def _bodies(self) -> OrderedDict[int, _Suspended]:
-        try:
-            bodies: OrderedDict[int, _Suspended] = self._local.bodies
-        except AttributeError:
-            bodies = self._local.bodies = OrderedDict()
-        return bodies
-
     def _body(self, case: int, cells: Mapping[str, Cell]) -> _Suspended:
         """The suspended body of a case, with everything that its fields record; a new one where there is none that fits."""
-        items, bodies = _items(cells), self._bodies
+        items, bodies = _items(cells), self._bodies.of
         body = bodies.get(case)
         if body is not None and self._take_in(body, cells, items):
             bodies.move_to_end(case)

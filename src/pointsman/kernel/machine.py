@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect, Effect
-from pointsman.definition.nodes import Node
+from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import Compensate, Finish, Parallel, Step
 from pointsman.definition.transactions import Transaction
@@ -522,17 +522,17 @@ def _moved(at: Moment, after: Next) -> bool:
 
 def _go_on(at: Moment, after: Next, result: StepResult, received: Received = NONE_RECEIVED) -> Plan:
     """The transition to the decision that follows, and the command with which its step begins."""
-    queues = _queues(at, after)
+    step = after.decision.step
+    queues = _queues(at, step) if isinstance(step, Node) and step.limit is not None else None
     after, result, intent = effects.prepare(at, after, result, going_on=at.offer.place and queues is None)
     return _decided(at, moves(at, after, result, received, intent=intent, queues=queues), after)
 
 
-def _queues(at: Moment, after: Next) -> Event | None:
+def _queues(at: Moment, step: AnyNode) -> Event | None:
     """The event of a case that must wait for a permit of its next step, or None."""
-    step = after.decision.step
-    limit = step.limit if isinstance(step, Node) else None
-    why = None if limit is None else at.offer.shut(limit.name)
-    return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.row.attempts, why)
+    assert step.limit is not None
+    why = at.offer.shut(step.limit.name)
+    return None if why is None else attempts.waits_event(step.name, step.limit.name, at.case.row.attempts, why)
 
 
 def _begins(case: Case, t: Transition, step: Step) -> Command:

@@ -59,7 +59,8 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
     t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
     t.needs = _need(at, t, result) if status is Status.READY else None
     t.fields = _field_writes(case, added=added)
-    t.search = search_writes(at.process.searchable, t.fields)
+    if at.process.searchable:
+        t.search = search_writes(at.process.searchable, t.fields)
     t.events = _event_writes(at, case.migrated, result.events)
     t.posts = _posts(at, t, None)
     return t
@@ -91,7 +92,8 @@ def moves(
     t = _begin(at, result)
     t.inbox, t.takes = len(case.messages), came.takes
     t.fields = _field_writes(case, after)
-    t.search = search_writes(at.process.searchable, t.fields)
+    if at.process.searchable:
+        t.search = search_writes(at.process.searchable, t.fields)
     t.steps, t.intent, t.answered_by = after.snapshot.steps, intent, result.answered_by
     # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
     stay = cancel is not None or (parks and not decision.rule)
@@ -145,7 +147,7 @@ def event_write(event: Event) -> EventWrite:
     """An event as the store keeps it."""
     kind, facts = event.kind, event.facts
     if kind is _SUCCEEDED and len(facts) == 1:
-        return _succeeded(event.step, event.attempt, facts["fields"])
+        return EventWrite(_SUCCEEDED, event.step, event.attempt, _fields(facts["fields"]))
     return EventWrite(kind, event.step, event.attempt, _json(facts))
 
 
@@ -358,11 +360,6 @@ def _decided(rule: str, reads: tuple[str, ...], step: str) -> EventWrite:
     return EventWrite(Kind.DECIDED, None, 0, _json({"rule": rule, "reads": reads, "step": step}))
 
 
-@lru_cache(maxsize=4_096)  # as many as the steps of a program have attempts
-def _succeeded(step: str | None, attempt: int, fields: tuple[str, ...]) -> EventWrite:
-    return EventWrite(_SUCCEEDED, step, attempt, _fields(fields))
-
-
-@lru_cache(maxsize=4_096)  # as many sets of fields as steps write; the call of a task has a name of its own
+@lru_cache(maxsize=4_096)  # as many sets of fields as steps write
 def _fields(fields: tuple[str, ...]) -> str:
     return _json({"fields": fields})

@@ -102,7 +102,6 @@ class _Loop:
             self._handed.append((call, future, copy_context()))
             if len(self._handed) == 1:
                 self._loop.call_soon_threadsafe(self._begin_handed)
-        future.add_done_callback(self._waiting.discard)
         return future
 
     def _begin_handed(self) -> None:
@@ -112,13 +111,33 @@ class _Loop:
         for call, future, context in handed:
             if future.cancelled():
                 call.close()
+                self._waiting.discard(future)
                 continue
-            task = self._loop.create_task(_carried(call, future), context=context)
+            task = self._loop.create_task(self._carry(call, future), context=context)
             future.add_done_callback(partial(self._cancelled, task))
 
     def _cancelled(self, task: asyncio.Task[None], future: Future[Any]) -> None:
         if future.cancelled() and not task.done():
+            self._waiting.discard(future)  # the task may not have begun
             self._loop.call_soon_threadsafe(task.cancel)
+
+    async def _carry(self, call: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        """Run a call of another thread, which waits for the future."""
+        try:
+            result = await call
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except BaseException as error:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(result)
+        finally:
+            self._waiting.discard(future)
 
     async def carry_out(self, call: Coroutine[Any, Any, T]) -> T:
         """Run `call` in the loop, and return its result in the event loop of the caller. Raises EngineStopped after `close`."""
@@ -128,8 +147,9 @@ class _Loop:
         future.add_done_callback(partial(self._answers.setdefault(here, _Answers()).bring, answer))
         try:
             return await answer
-        finally:
+        except BaseException:  # nobody waits any more
             future.cancel()
+            raise
 
     def close(self) -> None:
         """End the thread. Calls that wait in other threads raise EngineStopped."""
@@ -140,23 +160,6 @@ class _Loop:
         for future in tuple(self._waiting):
             if not future.done():
                 future.set_exception(EngineStopped(CLOSED))
-
-
-async def _carried(call: Coroutine[Any, Any, T], future: Future[T]) -> None:
-    """Run a call of another thread, which waits for the future."""
-    try:
-        result = await call
-    except asyncio.CancelledError:
-        future.cancel()
-        raise
-    except BaseException as error:
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
-        if not isinstance(error, Exception):
-            raise
-    else:
-        if future.set_running_or_notify_cancel():
-            future.set_result(result)
 
 
 class _Answers:

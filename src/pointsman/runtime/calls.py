@@ -122,13 +122,15 @@ class Calls:
         """
         if request.late():
             raise NotBegun(TOO_LATE)
-        node, codec = request.node, codec_of(session.process.state)
+        node = request.node
         function, signature, asynchronous = node.function, node.signature, node.asynchronous
         if request.look_up is not None:  # it takes parameters of its effect, possibly in another order
             function, signature = request.look_up, signature_of(request.look_up, "look-up")
             asynchronous = inspect.iscoroutinefunction(function)
-        fresh, cells = codec.fresh, request.cells
-        reads = [fresh(cells, name) for name in signature.reads] if signature.reads else []
+        reads: list[Any] = []
+        if signature.reads:
+            fresh, cells = codec_of(session.process.state).fresh, request.cells
+            reads = [fresh(cells, name) for name in signature.reads]
         if request.item is not None and signature.item is not None:
             reads.insert(signature.item.position, request.item.value)
         uses = {name: self.resources.get(name) for name in signature.uses} if signature.uses else {}
