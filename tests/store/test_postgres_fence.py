@@ -1,13 +1,15 @@
-"""Only the fence keeps an engine that has lost a case from writing to it: the control without the fence writes."""
+"""An engine that has lost a case or its lease writes nothing; the control without the fence writes."""
 
 import asyncio
 
 import pytest
 
-from pointsman.errors import Conflict
+from pointsman.errors import Conflict, LeaseLost
+from pointsman.kernel.rows import Address, Post
+from pointsman.kernel.snapshot import Status
 from pointsman.store.postgres.connections import place_of, schema_statements
 from pointsman.store.postgres.store import open_postgres
-from pointsman.testing.scenarios import new_case, next_of
+from pointsman.testing.scenarios import new_case, next_of, start_of
 
 FENCE = "c.fence = t.fence"
 LEASE_SECONDS = 30.0
@@ -46,3 +48,21 @@ def test_an_engine_that_has_lost_a_case_writes_to_it_only_if_the_fence_is_forgot
             monkeypatch.setitem(statements, name, text.replace(FENCE, "true"))  # type: ignore[arg-type]
 
     assert asyncio.run(written_by_a_loser(postgres_url)) == forgotten
+
+
+def test_a_message_starts_no_case_for_an_engine_that_was_forgotten(postgres_url: str) -> None:
+    """Nobody would take it over: it would belong to an engine that nobody knows."""
+
+    async def main() -> None:
+        stalled = await open_postgres(postgres_url, lease_seconds=LEASE_SECONDS)
+        start = await start_of(stalled, status=Status.RUNNING)
+        other = await open_postgres(postgres_url, lease_seconds=LEASE_SECONDS, skew=lambda: 2 * LEASE_SECONDS)  # it forgets the stalled one
+        try:
+            with pytest.raises(LeaseLost):
+                await stalled.post(Post(Address("p", correlation="c"), "mail", "k", "1", 20.0), start)
+            assert (await other.cases(), await other.unmatched()) == ([], [])
+        finally:
+            await other.close()
+            await stalled.close()
+
+    asyncio.run(main())

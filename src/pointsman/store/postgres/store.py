@@ -195,9 +195,9 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                         await rows_of(connection, *first)
                     [(tx,)] = await rows_of(connection, "SELECT pg_current_xact_id()::text")
                     answer = await work(connection)
-                    await rows_of(
-                        connection, self.connections.sql["number_small_write"], values
-                    )  # the work of an author locks none of our tables
+                    # At the end: the work of an author locks none of our tables.
+                    if not await rows_of(connection, self.connections.sql["number_small_write"], values):
+                        raise LeaseLost(LOST)
                     self._failpoints("store.commit")
                     done = [(tx, answer)]
             except TryAgain:

@@ -415,13 +415,16 @@ DELETE FROM pointsman.small_writes WHERE (engine, number) IN (
 
 -- name: number_small_write
 -- Leave the number of this transaction, and delete earlier ones. The server's number of it tells whether it is over, and not whether it
--- was committed: a server that has crashed gives the numbers of lost transactions again.
-WITH known AS (
+-- was committed: a server that has crashed gives the numbers of lost transactions again. An engine that was forgotten leaves none: nobody
+-- would take over a case that it starts, and its earlier numbers are gone.
+WITH mine AS (
+  SELECT id FROM pointsman.engines WHERE id = %(engine)s FOR KEY SHARE
+), known AS (
   SELECT number FROM pointsman.small_writes WHERE engine = %(engine)s AND number = ANY(%(known)s::bigint[]) FOR UPDATE SKIP LOCKED
 ), deleted AS (
   DELETE FROM pointsman.small_writes WHERE engine = %(engine)s AND number IN (SELECT number FROM known)
 )
-INSERT INTO pointsman.small_writes (engine, number) VALUES (%(engine)s, %(number)s);
+INSERT INTO pointsman.small_writes (engine, number) SELECT id, %(number)s FROM mine RETURNING number;
 
 -- name: look_at_transaction
 -- How the server's transaction with this number stands. The server knows no such number if it has crashed.
