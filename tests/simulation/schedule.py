@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import bodies
 from trades import Approval, Mail, Note, fits, processes
-from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Oracle, Provider, Unreliable, Wire, World, at_once
+from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Oracle, Provider, Unreliable, World, at_once
 
 from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, StoreError
 from pointsman.definition.process import AnyProcess
@@ -24,7 +24,6 @@ from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import MessageRow, MessageStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, HostClock
 
 STEPS_BETWEEN_FAULTS = 50
@@ -73,12 +72,10 @@ class Machine:
 
     async def _work(self, host: Host) -> None:
         schedule, world = self.schedule, self.schedule.world
-        handle = world.store.beside()
-        if world.embedded:
-            handle.recover(now=world.store_time())
+        wire = world.store.connect(host)
         resources = {"provider": schedule.provider, "unreliable": schedule.unreliable, "oracle": schedule.oracle}
         opening = Engine.open(
-            "", schedule.deployed(), resources=resources, store=Wire(world, host, handle),
+            "", schedule.deployed(), resources=resources, store=wire,
             clock=HostClock(world.loop, host), random=Random(world.random.random()), grace_seconds=world.pick((0.0, 5.0)), concurrency=3,
         )  # fmt: skip
         async with opening as engine:
@@ -107,10 +104,10 @@ class Machine:
 class Schedule:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, *, entrypoints: bool = False) -> None:
+    def __init__(self, seed: int, *, entrypoints: bool = False, make_store: Callable[[World], Any] | None = None) -> None:
         self.seed = seed
         self.entrypoints = entrypoints
-        self.world = World(seed)
+        self.world = World(seed, make_store)
         self.random = Random(seed + 2)
         self.provider = Provider(self.world)
         self.unreliable = Unreliable(self.world)
@@ -121,7 +118,7 @@ class Schedule:
         self.started: dict[Any, set[int]] = defaultdict(set)
         self.answers: list[tuple[str, str, str]] = []
         self.cancelled: set[int] = set()
-        self.machines = [Machine(self, f"engine-{n}") for n in range(1 if self.world.embedded else self.random.choice((2, 2, 3)))]
+        self.machines = [Machine(self, f"engine-{n}") for n in range(self.world.store.engines(self.random))]
         self.by_host = lambda host: next(m for m in self.machines if m.host is host)
 
     def deployed(self) -> Sequence[AnyProcess]:
@@ -192,7 +189,7 @@ class Schedule:
 
     def rows(self) -> list[Any]:
         """All cases; they are read again when anything was written since."""
-        written = self.world.store.core.connection.total_changes
+        written = self.world.store.written()
         if self._read is None or self._read[0] != written:
             self._read = (written, at_once(self.world.store.cases()))
         return self._read[1]
@@ -409,7 +406,7 @@ class Schedule:
             if len(numbers) != 1 or not numbers <= rows.keys() or rows[min(numbers)].key != key:
                 world.violate(f"lost: {key} was accepted as case {sorted(numbers)}")
         self._count_messages(rows)
-        events: list[Any] = at_once(world.store.events(limit=100_000))
+        events: list[Any] = at_once(world.store.events_of([*rows]))
         for row in rows.values():
             self._count_case(row, [event for event in events if event.case == row.id])
             self._count_paid(row, [event for event in events if event.case == row.id])
@@ -502,7 +499,7 @@ class Schedule:
             world.violate(f"lost: case {row.id} has lines {lines}, and prices {prices}")
         if fields["fast"] != f"fast for {row.key}" and fields["cheap"] != f"cheap for {row.key}":
             world.violate(f"lost: case {row.id} has no offer: {fields}")
-        seats = world.store.core.connection.execute("SELECT seat FROM seats WHERE who = ?", (row.key,)).fetchall()
+        seats = world.store.rows("SELECT seat FROM seats WHERE who = ?", row.key)
         if seats != [(fields["seat"],)]:
             world.violate(f"duplicated: case {row.id} has seat {fields['seat']}, and its rows are {seats}")
         back = [receipt for receipt, content in contents.items() if content == ("back", fields["hotel"])]
@@ -549,10 +546,10 @@ class Schedule:
                 self.world.violate(f"duplicated: pause {token} was answered by {sorted(names)}")
 
 
-def all_messages(store: MemoryStore) -> list[MessageRow]:
+def all_messages(store: Any) -> list[MessageRow]:
     """Every message, whatever has become of it."""
     columns = "id, process, name, key, correlation, case_id, status, body, at, tenant"
-    rows = store.core.connection.execute(f"SELECT {columns} FROM messages ORDER BY id").fetchall()
+    rows = store.rows(f"SELECT {columns} FROM messages ORDER BY id")
     return [MessageRow(*row)._replace(status=MessageStatus(row[6])) for row in rows]
 
 
@@ -570,10 +567,13 @@ def collect_seldom() -> None:
     gc.set_threshold(GARBAGE_MAX)
 
 
-def run(seed: int, *, entrypoints: bool = False) -> Result:
-    """Run one schedule of the processes with rules, or of the entrypoints; what the engines log of it, its journal tells as well."""
+def run(seed: int, *, entrypoints: bool = False, make_store: Callable[[World], Any] | None = None) -> Result:
+    """Run one schedule of the processes with rules, or of the entrypoints; what the engines log of it, its journal tells as well.
+
+    `make_store` makes the store that the engines share, if it is not one in memory.
+    """
     LOG.disabled = True
     try:
-        return Schedule(seed, entrypoints=entrypoints).run()
+        return Schedule(seed, entrypoints=entrypoints, make_store=make_store).run()
     finally:
         LOG.disabled = False

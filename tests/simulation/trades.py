@@ -256,8 +256,8 @@ def basket() -> Process[Basket]:
     @process.transaction(writes="seat")
     def take_seat(who: str, *, db: Database) -> int:
         db.execute("CREATE TABLE IF NOT EXISTS seats (seat INTEGER PRIMARY KEY, who TEXT NOT NULL)")
-        db.execute("INSERT INTO seats (who) VALUES (?)", (who,))
-        return int(db.execute("SELECT last_insert_rowid()")[0][0])
+        taken = "INSERT INTO seats (seat, who) SELECT coalesce(max(seat), 0) + 1, ? FROM seats RETURNING seat"
+        return int(db.execute(taken, (who,))[0][0])
 
     @process.compensation(safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def give_back(hotel: str, *, ctx: Context, provider: Provider) -> None:

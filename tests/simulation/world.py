@@ -26,21 +26,22 @@ DEADLINE_SECONDS, NAP_SECONDS = 90.0, 7.0
 READING_SECONDS = 2.0  # what two engines' readings of one clock may differ by
 LAGS = (0.0, 0.001, 0.02, 0.3, 3.0, CALL_SECONDS + 1, LAG_SECONDS)
 DELAYS = (0.0, 0.0, 0.0, 0.001, 0.004, 0.02, 0.4)
+NEVER_ARRIVED, NOBODY_CAN_TELL = "simulated: it never arrived", "simulated: nobody can tell"
 
 
 class World:
     """What all parts of one schedule share. With `faults` off everything is prompt and truthful."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, make_store: Callable[["World"], Any] | None = None) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.loop = SimulatedLoop(Random(seed + 1))
         self.faults = True
-        self.embedded = seed % 4 == 0  # one engine on a file of its own; else two or three on a store that they share
+        # One engine on a file of its own; else several on a store that they share.
+        self.embedded = make_store is None and seed % 4 == 0
         self.store_ahead = 0.0
         self.set_ahead = 0.0  # by how much the clock that counts jumped ahead in all: a time comes so much earlier by that
         self.set_back = 0.0  # by how much the clock that counts was set back in all: a key looks younger by that
-        leases = None if self.embedded else LEASE_SECONDS
-        self.store = MemoryStore(lease_seconds=leases, now=self.store_time, incarnation=f"seed-{seed}")
         self.violations: list[str] = []
         self.calls: dict[str, dict[int, float]] = defaultdict(dict)
         self.numbers = count()
@@ -48,6 +49,7 @@ class World:
         self.unmatched: dict[str | None, float] = {}  # when a message came that was nobody's
         self.opened: dict[int, float] = {}  # when the last pause of a case was opened
         self.intents: dict[str, float] = {}  # when the last intent of a key was committed
+        self.store = (make_store or InMemory)(self)
 
     def store_time(self) -> float:
         return 1_000_000.0 + self.loop.time() + self.store_ahead
@@ -82,13 +84,41 @@ class World:
         self.violations.append(f"{what} (at {self.loop.time():.3f})")
 
 
+class InMemory(MemoryStore):
+    """The store of a schedule in memory. The tests read it; an engine gets a wire to a handle of its own."""
+
+    def __init__(self, world: World) -> None:
+        leases = None if world.embedded else LEASE_SECONDS
+        super().__init__(lease_seconds=leases, now=world.store_time, incarnation=f"seed-{world.seed}")
+        self._world = world
+
+    def engines(self, random: Random) -> int:
+        """How many engines share the store."""
+        return 1 if self._world.embedded else random.choice((2, 2, 3))
+
+    def connect(self, host: Host) -> "Wire":
+        """Open the store for an engine that begins."""
+        handle = self.beside()
+        if self._world.embedded:
+            handle.recover(now=self._world.store_time())
+        return Wire(self._world, host, handle)
+
+    def written(self) -> int:
+        """A number that is another one whenever something was written."""
+        return self.core.connection.total_changes
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What a statement of a test reads."""
+        return self.core.connection.execute(statement, parameters).fetchall()
+
+
 class Wire:
     """A store as one engine sees it over a network: slow, and at times it does not answer whether a commit succeeded.
 
     What was sent arrives although the sender may be dead by then; on a file of its own it does not.
     """
 
-    def __init__(self, world: World, host: Host, store: MemoryStore) -> None:
+    def __init__(self, world: World, host: Host, store: Any) -> None:
         self._world, self._host, self._store = world, host, store
         self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
         self.closing, self.notifications = store.closing, store.notifications
@@ -110,28 +140,38 @@ class Wire:
         world = self._world
         if world.embedded and not self._host.alive:
             return
-        fails = name in {"commit", "transact", "claim", "release", "renew", "post"} and world.chance(0.006)
-        if fails and world.random.random() < 0.5:
-            result: Any = StoreError("simulated: it never arrived")
-        else:
-            made: list[Transition] = []
-            if name == "transact":
-                args = (lambda rows, work=args[0]: made.append(work(rows)) or made[-1],)
-            try:
-                result = at_once(method(*args, **settings))
-                if name == "commit" and result == args[0].case:
-                    self._committed(args[0])
-                elif name == "post" and result is not None and result.started:
-                    self._committed(args[1])
-                elif name == "post" and result is not None and result.case is None:
-                    world.unmatched.setdefault(args[0].key, world.loop.time())
-                elif made:
-                    self._committed(made[-1])
-            except Exception as error:
-                result = error
-            if fails:
-                result = StoreError("simulated: nobody can tell")
-        world.loop.call_on(self._host, world.pick(DELAYS), settle, answer, result)
+        fate = self._fate(name)
+        result = None if fate == NEVER_ARRIVED else self._carry_out(name, method, args, settings)
+        self._answer(answer, StoreError(fate) if fate else result)
+
+    def _fate(self, name: str) -> str:
+        """Why the engine gets no answer, if the wire fails; else nothing."""
+        world = self._world
+        if name not in {"commit", "transact", "claim", "release", "renew", "post"} or not world.chance(0.006):
+            return ""
+        return NEVER_ARRIVED if world.random.random() < 0.5 else NOBODY_CAN_TELL
+
+    def _carry_out(self, name: str, method: Callable[..., Any], args: Any, settings: Any) -> Any:
+        """Do what was asked for, and note what it has committed. Return the answer or the exception."""
+        world, made = self._world, list[Transition]()
+        if name == "transact":
+            args = (lambda rows, work=args[0]: made.append(work(rows)) or made[-1],)
+        try:
+            result = at_once(method(*args, **settings))
+            if name == "commit" and result == args[0].case:
+                self._committed(args[0])
+            elif name == "post" and result is not None and result.started:
+                self._committed(args[1])
+            elif name == "post" and result is not None and result.case is None:
+                world.unmatched.setdefault(args[0].key, world.loop.time())
+            elif made:
+                self._committed(made[-1])
+        except Exception as error:
+            return error
+        return result
+
+    def _answer(self, answer: Any, result: Any) -> None:
+        self._world.loop.call_on(self._host, self._world.pick(DELAYS), settle, answer, result)
 
     def _committed(self, t: Transition) -> None:
         world, now = self._world, self._world.loop.time()
