@@ -21,7 +21,7 @@ from uuid import uuid4
 import psycopg
 import repertoire_world as world
 from repertoire_stories import STORIES, Story
-from repertoire_world import Life, Outside, compare, count_points, live
+from repertoire_world import Forgetful, Life, Outside, compare, count_points, live
 
 from pointsman import Engine
 from pointsman.store import moving
@@ -50,30 +50,35 @@ class Shifted:
         return float(await self._store.renew()) + sum(map(float, self._outside.lines("time")))
 
 
-def live_there(home: Path, url: str, story: Story) -> None:
-    """The last life, on the database."""
+def live_there(home: Path, url: str, story: Story, points: CrashAt | None = None, control: str | None = None) -> None:
+    """A life on the database: the last one, if it has no points to be killed at."""
+    points = points or CrashAt()
 
     async def main() -> None:
-        outside = Outside(home, lambda _: None)
+        outside = Outside(home, points)
         clock = ManualClock()
-        store = Shifted(await open_postgres(url), outside)
+        store: Any = Shifted(await open_postgres(url, failpoints=points), outside)
+        if control is not None:
+            store = Forgetful(store, control)
         async with (
             asyncio.timeout(HANG_SECONDS),
             Engine.open(
                 url, story.processes(outside), store=store, clock=clock, random=Random(1_000 + len(outside.lines("lives"))),
-                resources={"outside": outside}, grace_seconds=0.0,
+                failpoints=points, resources={"outside": outside}, grace_seconds=0.0,
             ) as engine,
         ):  # fmt: skip
             life = Life(engine, outside, clock)
             await story.told(life)
             await life.rest()
 
+    with (home / "lives").open("a") as lives:
+        lives.write("life\n")
     asyncio.run(main())
 
 
 async def look_there(home: Path, url: str, story: Story) -> dict[str, Any]:
     """How everything ended, as `repertoire_world.look` says it of a file."""
-    ends: dict[str, Any] = {"seats": Counter()}
+    ends: dict[str, Any] = {}
     async with open_reader(url) as reader:
         cases = []
         for row in await reader.cases():
@@ -88,6 +93,9 @@ async def look_there(home: Path, url: str, story: Story) -> dict[str, Any]:
         query = f"SELECT process, name, status, body FROM {place.schema}.messages WHERE name NOT LIKE 'pointsman.%'"
         names = ("process", "name", "status", "body")
         rows = [dict(zip(names, row, strict=True)) for row in connection.execute(query.encode())]
+        [(seats,)] = connection.execute("SELECT to_regclass('seats')::text")
+        taken_seats = connection.execute("SELECT who FROM seats").fetchall() if seats else []
+    ends["seats"] = Counter(json.dumps({"who": who}) for (who,) in taken_seats)
     ends["messages"] = Counter(json.dumps(row, sort_keys=True) for row in rows)
     taken = Counter(json.loads(event.facts)["message"] for event in events if event.kind == "message.received")
     ends["effects"] = Counter(line.split("\t")[0] for line in Outside(home, lambda _: None).lines("done"))

@@ -308,7 +308,7 @@ def booking(outside: Any) -> list[AnyProcess]:
 
     @process.transaction(writes="seat", retry=AGAIN)
     def book(mail: Mail, *, db: Database, ctx: Context) -> str:
-        db.execute("CREATE TABLE IF NOT EXISTS seats (seat INTEGER PRIMARY KEY, who TEXT NOT NULL)")
+        db.execute("CREATE TABLE IF NOT EXISTS seats (who TEXT NOT NULL)")
         db.execute("INSERT INTO seats (who) VALUES (?)", (f"mail {mail.number}",))
         if ctx.attempt == 1:
             raise OSError("try again")
