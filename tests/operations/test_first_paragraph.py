@@ -201,7 +201,7 @@ def test_the_next_attempt_says_when_and_what_the_last_one_failed_with(tmp_path: 
 
     assert first.stands.startswith("Case 1 is at assess, by rule 'not assessed', and waits for its next attempt, since ")
     assert first.waits == "The last attempt failed: the line is dead."
-    assert first.follows == f"Attempt 2 of 3 of assess begins at {format_time(BEGIN + 60.0)} (in 1 minute)."
+    assert first.follows == f"The next attempt of assess, number 2 of 3, begins at {format_time(BEGIN + 60.0)} (in 1 minute)."
     assert (first.commands, first.do.startswith("There is nothing to do")) == ((), True)
 
 

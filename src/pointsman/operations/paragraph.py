@@ -130,7 +130,11 @@ def _waiting(told: Findings, now: float) -> Paragraph:
     if isinstance(step, Pause):
         return _asking(told, step, now, after)
     until = row.wake_at
-    waits = "" if until is None else f"It sleeps until {format_time(until)}{', which is over' if late else f' ({_in(until, now)})'}."
+    waits = (
+        f"It waits for {told.awaits or 'what comes'}."
+        if until is None
+        else f"It sleeps until {format_time(until)}{', which is over' if late else f' ({_in(until, now)})'}."
+    )
     do, commands = _engine(told, "the timer wakes it") if late else (NOTHING_TO_DO, ())
     return Paragraph(stands, waits, after, _kept(told), do, commands)
 
@@ -315,7 +319,7 @@ def _at(told: Findings) -> str:
 def _attempt(told: Findings) -> str:
     row, step = told.case, told.next_step
     most = getattr(getattr(step, "retry", None), "attempts_max", None)
-    return f"Attempt {row.attempts + 1}{f' of {most}' if most else ''} of {told.stands_at}"
+    return f"The next attempt of {told.stands_at}, number {row.attempts + 1}{f' of {most}' if most else ''},"
 
 
 def _last_failure(told: Findings) -> str:
@@ -393,7 +397,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _kept(told: Findings, *, promise: bool = True) -> str:
     """What will not be repeated."""
-    recorded = [call.name for call in told.calls if call.how not in {"open", "left out"}] or list(told.stands)
+    calls = dict.fromkeys(call.name.partition("[")[0] for call in told.calls if call.how not in {"open", "left out"})
+    recorded = list(calls) or list(told.stands)
     done = list(dict.fromkeys(call.name for call in told.ledger.calls if call.stands == "settled" and call.words.startswith("done")))
     steps = [name for name in recorded if name not in done]
     effects = f"{'the effect' if len(done) == 1 else 'the effects'} {_listed(done)}" if done else ""
