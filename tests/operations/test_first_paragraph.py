@@ -152,7 +152,7 @@ def test_a_pause_names_who_is_asked_the_next_rung_the_deadline_and_the_command(t
         f"Its deadline is {format_time(BEGIN + 24 * HOUR)} (in 23 hours): then the deadline answers False."
     )
     assert first.follows == "After the answer it goes on with finish('decided')."
-    assert (first.do, first.commands) == ("ada answers. See what is asked:", ("pointsman answer 1",))
+    assert (first.do, first.commands) == ("ada answers. See what to decide on:", ("pointsman answer 1",))
 
 
 def test_a_rung_that_nobody_climbs_says_that_no_engine_is_there(tmp_path: Path) -> None:

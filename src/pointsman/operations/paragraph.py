@@ -153,7 +153,7 @@ def _asking(told: Findings, pause: Pause, now: float, after: str) -> Paragraph:
         if ends is not None:
             waits.append(f"Its deadline is {format_time(ends)} ({_in(ends, now)}): {_at_the_deadline(pause)}.")
         late = any(at is not None and at <= now for at in (rung, ends))
-    do = f"{who or 'Somebody'} answers. See what is asked:"
+    do = f"{who or 'Somebody'} answers. See what to decide on:"
     commands: tuple[str, ...] = (f"pointsman answer {row.id}",)
     if late:
         more, start = _engine(told, "an engine takes up what is overdue")
