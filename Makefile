@@ -33,8 +33,8 @@ check-library:
 	$(IN_MEMORY) $(BIN)/python -m pytest -q $(wildcard tests/test_*.py) tests/definition tests/kernel tests/mappings tests/operations
 
 # Three runs side by side, of about the same computing time: on two cores, one computes while another one waits for a process or a timer.
-JOURNEYS := $(addprefix tests/,journeys models server store/test_power_loss.py)
-DESK := $(addprefix tests/,desk simulation/test_simulation.py web)
+JOURNEYS := tests/journeys
+DESK := $(addprefix tests/,desk models server simulation/test_simulation.py store/test_power_loss.py web)
 
 test: lint
 	@$(MAKE) --no-print-directory -j3 test-journeys test-desk test-library

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -41,7 +42,10 @@ def run(
     *arguments: object, given: bytes = b"", cwd: Path | str | None = None, env: dict[str, str] | None = None, stdout: IO[Any] | None = None,
     timeout: float = BOUND_SECONDS, check: bool = False,
 ) -> "subprocess.CompletedProcess[str]":  # fmt: skip
-    """Run `python ARGUMENTS`, where these begin with -c and code, -m and a module, or a file, and return what `subprocess.run` does."""
+    """Run `python ARGUMENTS` and return what `subprocess.run` does.
+
+    The arguments begin with -c and code, -m and a module, or a file. `-W error` may stand before them.
+    """
     words, settings = [str(argument) for argument in arguments], dict(os.environ if env is None else env)
     odd = [name for name, value in {**os.environ, **settings}.items() if name.startswith(AT_THE_START) and settings.get(name) != value]
     assert not odd, f"{odd} must be set before an interpreter starts: use subprocess"
@@ -149,6 +153,9 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> t
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    if arguments[:2] == ["-W", "error"]:
+        warnings.simplefilter("error")
+        arguments = arguments[2:]
     kind, *rest = arguments
     main = ModuleType("__main__")
     if kind == "-c":

@@ -33,7 +33,7 @@ SENTENCES = [
     "Quiero que me devuelvan el dinero.",
     "Voy a denunciarles.",
 ]
-MAILS = tiers.figure("WRAPPED_MAILS", 2)  # of each wrapper and place; two make three thousand of each, in 20 s
+MAILS = tiers.figure("WRAPPED_MAILS", 1)  # of each wrapper and place; one makes fifteen hundred
 WRAPPERS_MIN = 30
 QUESTIONS_MIN = 45  # 51 of 300 did before lines could be doubtful
 

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
 import tokenize
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from interpreter import run
 from pointsman import Engine
 from pointsman.kernel.events import MEANING, Kind
 from pointsman.operations.draw import draw
@@ -28,6 +27,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LONG_SECONDS = 600.0  # one block crashes a process at each of its steps
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 
@@ -47,9 +47,7 @@ def test_a_code_block_runs(name: str, block: str, tmp_path: Path, request: pytes
 
     environment = {**os.environ, "DATABASE_URL": request.getfixturevalue("postgres_url")} if "DATABASE_URL" in block else None
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
-    )  # fmt: skip
+    done = run("-W", "error", file, cwd=tmp_path, env=environment, timeout=LONG_SECONDS)
 
     assert done.returncode == 0, done.stderr
 
@@ -73,7 +71,7 @@ def test_a_block_of_settings_is_a_configuration_of_the_desk(block: str, tmp_path
 def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
     expected = re.findall(r"^# prints: (.*)$", example.read_text(encoding="utf-8"), re.MULTILINE)
 
-    done = subprocess.run([sys.executable, "-W", "error", str(example)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = run("-W", "error", example, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert expected

@@ -35,7 +35,7 @@ def told(taken: dict[str, int]) -> str:
 
 
 def test_a_large_herd_of_due_cases_uses_no_more_resources_than_a_small_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    waiting, herd = figure("WAITING", 20_000), figure("HERD", 2_000)
+    waiting, herd = figure("WAITING", 10_000), figure("HERD", 1_000)
     few, many = tmp_path / "few", tmp_path / "many"
     few.mkdir()
     many.mkdir()
@@ -90,7 +90,7 @@ def flooded(folder: Path, *arguments: object) -> dict[str, Any]:
 
 
 def test_a_flood_of_starts_is_refused_and_accepted_cases_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    starts, bound = figure("STARTS", 20_000), 500
+    starts, bound = figure("STARTS", 10_000), 500
 
     found = flooded(tmp_path, starts, bound, 0.1)
     left = json.loads(subprocess.run([sys.executable, FLOOD, tmp_path, "drain"], capture_output=True, text=True, check=True).stdout)

@@ -26,7 +26,7 @@ def in_workers(images: int, control: Control) -> Counter[str]:
 
 
 def test_no_power_failure_loses_or_tears_a_confirmed_commit(capsys: pytest.CaptureFixture[str]) -> None:
-    least = figure("IMAGES", 8_000)
+    least = figure("IMAGES", 4_000)
 
     found = in_workers(least, Control.NOTHING)
     control = in_workers(1_000, Control.NORMAL)
