@@ -39,6 +39,7 @@ CALLS = {
     "kernel/case.py: Case",
     "kernel/case.py: CaseRow",
     "kernel/case.py: EffectRow",
+    "operations/verify/happens.py: MessageRow",
     "runtime/decisions.py: Pending",
     "web/case_filters.py: CaseQuery",
     "testing/conformance_cases.py: next_of",

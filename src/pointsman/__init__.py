@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from pointsman.operations.export import Export, export_case
     from pointsman.operations.history import History, history_of
     from pointsman.operations.times import format_duration, format_time
+    from pointsman.operations.verify.report import Refutation, Verified, verify
     from pointsman.operations.what_if import Change, explain_change
     from pointsman.runtime.blocking import BlockingEngine, open_blocking
     from pointsman.runtime.clock import Clock, SystemClock
@@ -113,6 +114,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.export": "Export export_case",
     "operations.history": "History history_of",
     "operations.times": "format_duration format_time",
+    "operations.verify.report": "Refutation Verified verify",
     "runtime.blocking": "BlockingEngine open_blocking",
     "runtime.clock": "Clock SystemClock",
     "runtime.decisions": "Pending",
@@ -189,6 +191,7 @@ __all__ = [
     "Reader",
     "Reconcile",
     "Refused",
+    "Refutation",
     "Rejected",
     "Retention",
     "Retry",
@@ -218,6 +221,7 @@ __all__ = [
     "Unsafe",
     "Usage",
     "ValueRefused",
+    "Verified",
     "VersionNotAccepted",
     "Violation",
     "Worker",
@@ -254,6 +258,7 @@ __all__ = [
     "smtp_outcome",
     "smtp_send",
     "stop_signals",
+    "verify",
     "when",
 ]
 

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "serve": "serving.serve",
     "worker": "working.worker",
     "draw": "looking.draw",
+    "verify": "verifying.verify_command",
     "map": "looking.map_command",
     "users": "accounts.users",
     "tokens": "accounts.tokens",

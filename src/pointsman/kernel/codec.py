@@ -118,7 +118,19 @@ class Codec:
         return field in self._coders
 
 
-codec_of: Callable[[type[State]], Codec] = lru_cache(maxsize=256)(Codec)  # as many state types as a program will have
+_OTHERS: dict[type[State], Codec] = {}
+
+
+def add_codec(state: type[State], codec: Codec) -> None:
+    """Let `codec` read and write the fields of this state type."""
+    _OTHERS[state] = codec
+
+
+def _codec(state: type[State]) -> Codec:
+    return _OTHERS[state] if state in _OTHERS else Codec(state)
+
+
+codec_of: Callable[[type[State]], Codec] = lru_cache(maxsize=256)(_codec)  # as many state types as a program will have
 """The codec of a state type; building one compiles its validators, so it is kept."""
 
 

@@ -41,9 +41,9 @@ class Tried(NamedTuple):
 
 def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     """Evaluate the rules in order. A condition that raises, a step whose fields are missing, or an invariant that forbids it parks the case."""
-    view_of, rules = _prepared(process)
+    view_class, rules = _prepared(process)
     reads: dict[str, None] = {}
-    view = view_of(cells, reads)
+    view = view_class(cells, reads)
     for rule, condition, needs, invariants in rules:
         try:
             if condition is not None and not condition(view):
@@ -66,7 +66,7 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
     if rule.condition is None:
         return Tried(rule, holds=True, reads=(), error=None)
     reads: dict[str, None] = {}
-    view = _view_of(state)(cells, reads)
+    view = view_of(state)(cells, reads)
     try:
         holds = bool(rule.condition(view))
     except Exception as error:
@@ -107,7 +107,7 @@ _Prepared = tuple[type[Any], tuple[_Ready, ...]]
 def _prepared(process: AnyProcess) -> _Prepared:
     """The view of a process's state, and its rules, each with its condition, what its step needs, and the invariants that guard it."""
     rules = tuple((rule, rule.condition, _needs(process.state, rule), _guarding(process, rule)) for rule in process.ordered_rules)
-    return _view_of(process.state), rules
+    return view_of(process.state), rules
 
 
 def _guarding(process: AnyProcess, rule: Rule[Any]) -> tuple[Invariant[Any], ...]:
@@ -172,4 +172,5 @@ def _reading(name: str, default: object) -> property:
     return property(read, assign, delete)
 
 
-_view_of: Callable[[type[State]], type[Any]] = lru_cache(maxsize=256)(_view_class)  # as many state types as a program will have
+view_of: Callable[[type[State]], type[Any]] = lru_cache(maxsize=256)(_view_class)  # as many state types as a program will have
+"""The class of the views of a state; a view takes cells, and a dict for the names of the fields that are read."""
