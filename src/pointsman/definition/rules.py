@@ -34,7 +34,7 @@ Failures = Literal["fail", "record"] | Quorum | None
 """What happens when a branch fails for good: see `parallel`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: the body of an entrypoint makes one for each call, and a frozen one takes three times as long to make
 class Parallel:
     """A parallel step: several branches at once, whose fields are written together when the step ends."""
 
@@ -56,7 +56,7 @@ class Parallel:
         return " + ".join(node.name if hasattr(node, "name") else repr(node) for node in self.nodes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Each(Parallel):
     """A parallel step that runs one node for each item of a collection."""
 
@@ -85,7 +85,7 @@ class TaskWait(NamedTuple):
     since: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Tasks(Parallel):
     """The calls that a body has asked for. Each end is recorded at once in the log `record`, and the body may then ask for more calls.
 

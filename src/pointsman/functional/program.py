@@ -151,7 +151,10 @@ class BodyProgram:
     def _take_in(self, body: _Suspended, cells: Mapping[str, Cell], items: list[list[RecordEntry]]) -> bool:
         """Take in what was recorded since. Return whether this body may go on: it has seen nothing that is not recorded."""
         known = len(body.items)
-        if body.invocation != cells[INVOCATION].text or len(items) < known or not _goes_on(items, body.items):
+        if body.invocation != cells[INVOCATION].text or len(items) < known:
+            return False
+        # A record that has grown in memory still has the last item itself, and so the others.
+        if known and items[known - 1] is not body.items[-1] and items[:known] != body.items:
             return False
         begun = bool(body) or body.dead
         for item in items[known:]:
@@ -300,12 +303,6 @@ class BodyProgram:
 
 def _items(cells: Mapping[str, Cell]) -> list[list[RecordEntry]]:
     return cells[RECORD].value if RECORD in cells else []  # type: ignore[return-value]
-
-
-def _goes_on(items: list[list[RecordEntry]], before: list[list[RecordEntry]]) -> bool:
-    """Whether a record begins with these items. One that has grown in memory still has the last of them itself, and so the others."""
-    known = len(before)
-    return known == 0 or items[known - 1] is before[-1] or items[:known] == before
 
 
 def _length(cells: Mapping[str, Cell], field: str) -> int:

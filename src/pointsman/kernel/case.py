@@ -167,13 +167,12 @@ def encode(process: AnyProcess, node: AnyNode, values: Mapping[str, object], *, 
     An entry that is a cell already was checked and converted by its node.
     """
     codec = codec_of(process.state)
-    if place is not None:
-        return {
-            name: value if isinstance(value, Cell) else codec.encode_entry(name, place, value, node.name) for name, value in values.items()
-        }
     cells = {}
     for name, value in values.items():
-        cells[name] = codec.write(name, value, node.name)
+        if place is None:
+            cells[name] = codec.write(name, value, node.name)
+        else:
+            cells[name] = value if isinstance(value, Cell) else codec.encode_entry(name, place, value, node.name)
     return cells
 
 

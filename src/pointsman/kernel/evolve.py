@@ -30,7 +30,7 @@ from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.program import Program
 from pointsman.kernel.record import record
-from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
+from pointsman.kernel.snapshot import NULL, Cell, LogCell, Snapshot, alike
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -146,14 +146,13 @@ def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mappi
     cells = {**before}
     changed: set[str] = set()
     for name, write in writes.items():
-        cell = standing_after(cells, name, write) if write.appends else write
-        # The first write of a field changes it as well: an earlier reader has read None.
-        if not alike(cells.get(name), cell):
+        # The first write of a field changes it as well: an earlier reader has read None. One more item always changes a log.
+        if write.appends or not alike(cells.get(name), write):
             changed.add(name)
-        if cell.is_null:
+        if write.text == NULL and not write.appends:
             cells.pop(name, None)
         else:
-            cells[name] = cell
+            cells[name] = standing_after(cells, name, write) if write.appends else write
     if not changed.isdisjoint(process.reads):
         for name in _outdated(process, cells, changed, writes.keys()):
             del cells[name]

@@ -50,11 +50,6 @@ class Cell:
         self.appends = appends
 
     @property
-    def is_null(self) -> bool:
-        """Whether this is a write of None, after which the field has no value."""
-        return self.text == NULL
-
-    @property
     def identity(self) -> str:
         """The text to digest and to compare values by."""
         return self.text
@@ -98,11 +93,6 @@ class LogCell(Cell):
     def text(self) -> str:  # type: ignore[override]
         """The JSON of all items."""
         return f"[{','.join(part[1:-1] for part in self.parts if part != EMPTY)}]"
-
-    @property
-    def is_null(self) -> bool:
-        """False: an empty log is not None."""
-        return False
 
     @property
     def identity(self) -> str:

@@ -156,7 +156,7 @@ class SqliteStore(CoreStore):
     ) -> asyncio.Future[Any]:  # fmt: skip
         if self._closed:
             raise self._stopped()
-        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._coming.append(_Job(work, answer, transition, alone, post))
         if self._lone:
             self._hand_over()
