@@ -1,6 +1,7 @@
 """Several engines on one store: one takes over what another left, and an engine whose lease expired stops."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from random import Random
@@ -13,7 +14,7 @@ from places import run
 from pointsman import Context, Engine, NotSent, Process, Retry, Status, finish, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import LeaseLost, StoreError
-from pointsman.kernel.rows import NewCase, Transition
+from pointsman.kernel.rows import CaseRow, NewCase, Transition
 from pointsman.runtime.lease import LISTEN_SECONDS, RENEWALS
 from pointsman.store.base import Claimed
 from pointsman.store.memory import MemoryStore
@@ -90,6 +91,38 @@ def test_an_engine_whose_lease_expired_stops() -> None:
 
         assert world.keys == []
 
+    run(scenario())
+
+
+def test_a_caller_whose_read_fails_with_the_engine_leaves_no_error_behind() -> None:
+    class Hanging(MemoryStore):
+        """Its answer about a case comes when the test says so, and is an error."""
+
+        async def case(self, case: int) -> CaseRow | None:
+            await answers.wait()
+            raise StoreError("the database is away")
+
+    async def scenario() -> None:
+        left_behind: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left_behind.append(context))
+        fleet, process = Fleet(), letter(POLICIES["idempotent"])
+        fleet.store = Hanging(lease_seconds=LEASE_SECONDS, now=fleet.clock.now)
+        async with fleet.open(process, World("posted")) as engine:
+            waiting = asyncio.ensure_future(engine.wait_until_resting(1))
+            await fleet.lets_pass(1)
+            fleet.clock.advance(LEASE_SECONDS + 1)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            answers.set()
+
+            with pytest.raises(StoreError, match="the database is away"):
+                await waiting
+
+        del waiting, engine
+        gc.collect()
+        assert left_behind == []
+
+    answers = asyncio.Event()
     run(scenario())
 
 

@@ -311,6 +311,8 @@ class Engine:
                 waiters.remove(waiter)
             if not waiters:
                 self._waiting.pop(case, None)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # the engine may have failed while the row was read: the caller gets the error of that read
 
     async def idle(self, *, horizon_seconds: float = IDLE_HORIZON_SECONDS) -> None:
         """Wait until no case is running and no timer fires within `horizon_seconds`.
