@@ -311,8 +311,8 @@ def main(root: Path, stories: list[Story], control: str | None) -> dict[str, Any
                 less = {what: [*(quiet[what] - ends[what])] for what in ends if what != "twice"}
                 label = labels[min(number, len(labels)) - 1]
                 report["failures"].append([story.name, number, label, result["recovered"], {"more": more, "less": less}])
-            if not result["killed"]:
-                break  # no life has so many points
+            if not result["killed"] or (control and report["failures"]):
+                break  # no life has so many points, or the control has failed as it must
     return report
 
 
