@@ -18,9 +18,8 @@ from pointsman.kernel.joins import Branches, branch_ended
 from pointsman.kernel.moment import FULL_OFFER, Moment
 from pointsman.kernel.program import Program
 from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase
-from pointsman.kernel.snapshot import Cell, Status
-from pointsman.operations.verify.conditions import Kept
-from pointsman.operations.verify.imagined import Choice, Place
+from pointsman.kernel.snapshot import Cell, LogCell, Status
+from pointsman.operations.verify.conditions import Way
 from pointsman.operations.verify.twin import Twin, may_be_none, some
 
 BEGUN_AT = 1_000.0  # any time: the rules know none
@@ -54,14 +53,6 @@ class Certain:
     def getrandbits(self, bits: int, /) -> int:  # noqa: ARG002 - the signature of `Chance`
         """Always the same."""
         return 1
-
-
-class Way(NamedTuple):
-    """One way through the conditions: what is decided, the results so far, and what was decided on the way."""
-
-    known: dict[Any, Any]
-    memo: dict[int, Kept]
-    learned: tuple[tuple[Place, Choice], ...] = ()
 
 
 class Standing(NamedTuple):
@@ -155,15 +146,16 @@ class World:
 
     def _answered(self, at: Standing, pause: Pause) -> Iterator[Move]:
         [(field, kind)] = self.twin.returns(pause)
-        sets: list[tuple[str, ...]] = [(), *((name,) for name in pause.edits)]
+        cells = at.case.snapshot.cells
+        sets: list[tuple[str, ...]] = [(), *((name,) for name in pause.edits if not isinstance(cells.get(name), LogCell))]
         for edits in sets:
-            cells, number = {}, at.number
+            answer, number = dict[str, Cell](), at.number
             for name in (field, *edits):
                 written = kind if name == field else self._edited(name)
-                cells[name] = self.twin.codec.write(name, self.twin.codec.token(name, pause.name, written, number), pause.name)
+                answer[name] = self.twin.codec.write(name, self.twin.codec.token(name, pause.name, written, number), pause.name)
                 number += 1
             text = f"a person answers {pause.name!r}" + (f" and edits {edits[0]}" if edits else "")
-            yield self._move(text, at, happenings.Answered(pause.name, "-", cells))._replace(number=number)
+            yield self._move(text, at, happenings.Answered(pause.name, "-", answer))._replace(number=number)
 
     def _edited(self, name: str) -> Any:
         state = self.twin.process.state

@@ -1,21 +1,22 @@
 """Searches all ways that a case can take, the shortest first."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Compensate
+from pointsman.definition.rules import Compensate, Parallel
+from pointsman.kernel.case import Case
 from pointsman.kernel.commands import Continue, LoadHistory, Rest
-from pointsman.kernel.decide import Broken, Decision, decide
+from pointsman.kernel.decide import Broken, Decision, decide, view_of
 from pointsman.kernel.effects import effect_key
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.machine import Plan, advance
 from pointsman.kernel.program import Rules
 from pointsman.kernel.snapshot import Cell, LogCell, Status
-from pointsman.operations.verify.conditions import Kept
-from pointsman.operations.verify.happens import Certain, Move, Standing, Way, World
+from pointsman.operations.verify.conditions import Kept, Way
+from pointsman.operations.verify.happens import Certain, Move, Standing, World
 from pointsman.operations.verify.imagined import Own, Unresolved
 from pointsman.operations.verify.twin import MARK, ImaginedCell, Twin
 
@@ -33,13 +34,24 @@ class Looked(dict[str, Cell]):
         return _PRESENT if name in self else default
 
 
+class Deciding(BaseException):
+    """The program is asked what comes next with these fields."""
+
+    def __init__(self, cells: Looked) -> None:
+        super().__init__()
+        self.cells = cells
+
+
 class Watched(Rules):
     """The program of the twin, which keeps its last decision."""
 
     last: Decision | None = None
+    asks: bool = False
 
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:  # noqa: ARG002 - the rules need nothing but the fields
-        """Decide, and keep the decision."""
+        """Decide, and keep the decision. If it `asks`, raise Deciding instead."""
+        if self.asks:
+            raise Deciding(Looked(cells))
         decision = decide(self.process, Looked(cells))
         object.__setattr__(self, "last", decision)
         return decision
@@ -67,6 +79,9 @@ class Search:
         self._program = Watched(self.twin.process)
         self._world = World(self.twin, self._program)
         self._places = {rule.name: place for place, rule in enumerate(self.twin.process.ordered_rules)}
+        self._view = view_of(self.twin.process.state)
+        steps = [rule.step for rule in self.twin.process.ordered_rules]
+        self._writes = {step.name: frozenset(writes_of(step)) for step in steps}
         self._messages = messages
         self._states_max = states_max
         self._chance = Certain()
@@ -78,16 +93,25 @@ class Search:
     def run(self) -> Found:
         """Search until every way is known, or there are too many."""
         found = self._found
+        found.complete = True
+        for name in [*self.twin.process.invariants] or [""]:
+            self.twin.conditions.search(name)
+            self._seen, self._edges = {}, {}
+            self._queue.clear()
+            self._search()
+            found.states += len(self._seen)
+            found.complete = found.complete and not self._queue
+            found.circle = found.circle or circle_in(self._edges)
+        found.opaque = tuple(sorted(self.twin.imagination.opaque))
+        return found
+
+    def _search(self) -> None:
         for move in self._world.starts():
             self._try(None, move)
         while self._queue and len(self._seen) <= self._states_max:
             at = self._queue.popleft()
             for move in self._world.moves(at):
                 self._try(at, move)
-        found.states, found.complete = len(self._seen), not self._queue
-        found.circle = circle_in(self._edges)
-        found.opaque = tuple(sorted(self.twin.imagination.opaque))
-        return found
 
     def ask(self, move: Any, known: dict[Any, Any]) -> Any:
         """What follows from a move with these values, and with nothing remembered. Raises Unresolved."""
@@ -98,7 +122,7 @@ class Search:
     def _try(self, at: Standing | None, move: Move) -> None:
         """Let it happen, for each of the values that the rules look at."""
         conditions, seen = self.twin.conditions, set[Any]()
-        waiting: list[Way] = [Way({}, {}) if at is None else at.way._replace(learned=())]
+        waiting = self._ways(move, Way({}, {}) if at is None else at.way._replace(learned=()))
         while waiting:
             way = waiting.pop()
             self.twin.imagination.known, conditions.memo = way.known, way.memo
@@ -117,6 +141,20 @@ class Search:
             if isinstance(plan, Plan):
                 self._arrive(at, move, plan, way)
 
+    def _ways(self, move: Move, way: Way) -> list[Way]:
+        """The ways through the conditions that a move can take."""
+        self.twin.imagination.known, self.twin.conditions.memo = way.known, way.memo
+        object.__setattr__(self._program, "asks", True)
+        try:
+            advance(self._program, move.case, move.happening, move.now, self._chance)
+        except Deciding as asked:
+            return self.twin.conditions.decisions(asked.cells, way, self._view)
+        except Unresolved:
+            return [way]
+        finally:
+            object.__setattr__(self._program, "asks", False)
+        return [way]
+
     def _arrive(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> None:
         self._found.transitions += 1
         todo = None if not plan.commands or isinstance(plan.commands[0], Rest) else plan.commands[0]
@@ -129,7 +167,7 @@ class Search:
                 self._found.chosen.add(decision.rule)
         left = (self._messages if at is None else at.messages) - move.comes
         conditions = self.twin.conditions
-        known, memo = conditions.afterwards(way.known, case.snapshot.cells, self._places.get(rule, len(self._places)))
+        known, memo = conditions.afterwards(way.known, case.snapshot.cells, self._places.get(rule, len(self._places)), self._written(case))
         standing = Standing(case, todo, Way(known, memo, way.learned), move.number, left, move, at)
         if plan.transition is not None and case.row.status is Status.PARKED and self._ends_here(move, standing):
             return
@@ -144,6 +182,10 @@ class Search:
         if move.plain and at is not None:
             before = self._seen[self._key(at)[0]]
             self._edges.setdefault(before, []).append((number, rule))
+
+    def _written(self, case: Case) -> Set[str]:
+        """The fields that the present step of a case writes."""
+        return self._writes.get(case.row.step or "", frozenset())
 
     def _ends_here(self, move: Move, standing: Standing) -> bool:
         """Whether a parked case stands at a broken invariant or a dead end, which is kept."""
@@ -208,6 +250,12 @@ class Search:
         effect: Any = self.twin.process.steps[entry.effect]
         key, _ = effect_key("verify", self.twin.process, at.case.snapshot, effect)
         return bool(key == entry.key)
+
+
+def writes_of(step: Any) -> Iterator[str]:
+    """The fields that a step of a rule writes."""
+    for one in step.nodes if isinstance(step, Parallel) else (step,):
+        yield from getattr(one, "writes", ())
 
 
 def _results(memo: Mapping[int, Kept]) -> frozenset[tuple[int, bool, tuple[str, ...]]]:

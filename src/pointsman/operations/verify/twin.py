@@ -146,15 +146,19 @@ class Twin:
         twin.invariants = {
             name: replace(
                 one,
-                condition=self.conditions.of_an_invariant(one.condition),
+                condition=self.conditions.of_an_invariant(name, one.condition),
                 effect=None if one.effect is None else steps[one.effect.name],
             )
             for name, one in process.invariants.items()
         }
         self.ends_of_rules = {id(rule.step) for rule in twin.ordered_rules}
         self._original = process
-        for condition in [rule.condition for rule in twin.ordered_rules] + [one.condition for one in twin.invariants.values()]:
+        conditions = [("", rule.condition) for rule in twin.ordered_rules] + [
+            (name, one.condition) for name, one in twin.invariants.items()
+        ]
+        for name, condition in conditions:
             if condition is not None:
+                self.conditions.search(name)
                 self.conditions.explore(condition, lambda: view_of(state)(_AnyCells(self), {}))
 
     def returns(self, step: Any) -> tuple[tuple[str, Any], ...]:
