@@ -9,6 +9,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
   asked; the last model is the rules and templates, which cost nothing
 - a person must approve if the mail is about a refund, a complaint or a legal matter, is unclear or has a risk above low, or if the
   draft is not a template or breaks a rule; an edit goes back to validate, an instruction to draft, and a rejection ends the case
+- three invariants forbid, whatever the rules say, to send a risky reply unapproved, to close a mail unproved, and to tell a stranger an order
 - the reply is composed before it is approved, so that the person sees every byte; an unattended reply is marked as automatic
 """
 
@@ -36,6 +37,7 @@ from pointsman import (
     remind,
     when,
 )
+from pointsman_desk import invariants
 from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Intent, Report, Sorting
 from pointsman_desk.config import SEND_SECONDS
 from pointsman_desk.guards import CHECKS
@@ -121,6 +123,9 @@ def support_mail(
     allow = support.transaction(writes="allowance")(bounds.allow)
     ask = partial(_asked_because, approve)
 
+    support.never("a mail is closed as automatic without proof", invariants.closes_unproved, ends="automatic")
+    support.never("a refund, complaint or legal reply leaves without an approval of its bytes", invariants.leaves_unapproved, effect=send_)
+    support.never("an order is told to a sender who is not proved to be its customer", invariants.tells_an_order, effect=send_)
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
         when("a reply bounced", lambda c: c.is_returned, park(RETURNED)),

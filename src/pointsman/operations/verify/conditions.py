@@ -106,6 +106,10 @@ class Conditions:
         """Search the invariant of this name from here on; "" is none."""
         self.searched, self._later = name, []
 
+    def looks_of(self, name: str) -> Set[_Look]:
+        """Where the invariant of this name has looked."""
+        return self._guarded.get(name, set())
+
     @property
     def _always(self) -> set[_Look]:
         return self._guarded.get(self.searched, set())
@@ -177,7 +181,7 @@ class Conditions:
     @staticmethod
     def _least(ways: Ways, needed: Set[_Look]) -> Ways:
         """The ways, with what may still be looked at, without those of which another one decides less."""
-        short = [({place: choice for place, choice in known.items() if _look(place) in needed}, learned) for known, learned in ways]
+        short = [({place: choice for place, choice in known.items() if look_of(place) in needed}, learned) for known, learned in ways]
         kept: list[tuple[Set[Any], _Way]] = []
         for known, learned in sorted(short, key=lambda one: len(one[0])):
             items = known.items()
@@ -198,11 +202,11 @@ class Conditions:
     def meanwhile(self, known: Mapping[Any, Any], asked: Place) -> dict[Any, Any]:
         """What is decided, as far as one of the conditions without a result may look at it. `asked` is what is asked for now."""
         needed = self._always.union(*(looks for number, looks in enumerate(self._looks) if number not in self.memo))
-        if _look(asked) not in needed:
-            self._outside.add(_look(asked))  # the machine itself looks at it
+        if look_of(asked) not in needed:
+            self._outside.add(look_of(asked))  # the machine itself looks at it
             self._later = []
         needed |= self._outside
-        return {place: choice for place, choice in known.items() if _look(place) in needed}
+        return {place: choice for place, choice in known.items() if look_of(place) in needed}
 
     def afterwards(
         self, known: Mapping[Any, Any], cells: Mapping[str, Cell], chosen: int, writes: Set[str]
@@ -216,14 +220,14 @@ class Conditions:
             for number, kept in self.memo.items()
             if number <= chosen and kept.stands(cells) and not any(field in writes for field, _ in kept.reads)
         }
-        return {place: choice for place, choice in known.items() if _look(place) in self._always}, memo
+        return {place: choice for place, choice in known.items() if look_of(place) in self._always}, memo
 
     def _evaluate(self, condition: Callable[[], bool], shallow: frozenset[str], looks: set[_Look]) -> bool:
         self._imagination.shallow = shallow
         try:
             return condition()
         except Unresolved as asked:
-            if (look := _look(asked.place)) not in looks:
+            if (look := look_of(asked.place)) not in looks:
                 looks.add(look)
                 self._later = []
             raise
@@ -232,7 +236,8 @@ class Conditions:
 
 
 @lru_cache(maxsize=65_536)  # as many places as a search looks at, or the newest of them
-def _look(place: Place) -> _Look:
+def look_of(place: Place) -> _Look:
+    """The field of a place, and the place in it without the numbers of items."""
     return place.token.partition("<")[0], _ITEM.sub("[]", place.inner)
 
 

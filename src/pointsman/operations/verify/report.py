@@ -1,6 +1,6 @@
 """The findings of a search, for a person and as JSON: what is proved, and the shortest way to what is refuted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
@@ -8,12 +8,13 @@ from typing import Any
 
 from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
+from pointsman.operations.verify.conditions import look_of
 from pointsman.operations.verify.happens import Standing
 from pointsman.operations.verify.imagined import Choice, Place
 from pointsman.operations.verify.replay import replayed
 from pointsman.operations.verify.search import STATES_MAX, Search
 
-SHOWN_MAX = 6  # values of one step of a timeline: those that decided most are the last
+SHOWN_MAX = 6  # values of one step of a timeline: those that decided most
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,12 @@ class Verified:
         return {**numbers, **plain, **ways}
 
 
-def verify(process: AnyProcess, *, messages: int = 1, states_max: int = STATES_MAX) -> Verified:
-    """Search all ways of a process with rules, with at most `messages` messages to an open case, and at most `states_max` states."""
-    search = Search(process, messages=messages, states_max=states_max)
+def verify(process: AnyProcess, *, messages: int = 1, states_max: int = STATES_MAX, first: bool = False) -> Verified:
+    """Search all ways of a process with rules, with at most `messages` messages to an open case, and at most `states_max` states.
+
+    With `first` it ends with the first invariant that is refuted.
+    """
+    search = Search(process, messages=messages, states_max=states_max, first=first)
     found = search.run()
     chosen = [rule.name for rule in process.ordered_rules if rule.name not in found.chosen]
     kept = tuple(name for name in process.invariants if name not in found.broken)
@@ -112,17 +116,20 @@ def _refutation(what: str, end: Standing, search: Search) -> Refutation:
     steps.reverse()
     exact = replayed(search, steps)
     learned = exact if exact is not None else [step.way.learned for step in steps]
-    return Refutation(what, tuple(_timeline(steps, learned)), exact is not None)
+    return Refutation(what, tuple(_timeline(steps, learned, search.twin.conditions.looks_of(what))), exact is not None)
 
 
-def _timeline(steps: Sequence[Standing], learned: Sequence[Sequence[tuple[Place, Choice]]]) -> Iterable[str]:
-    """One line for each step; calls that follow each other and succeed are one step."""
+def _timeline(
+    steps: Sequence[Standing], learned: Sequence[Sequence[tuple[Place, Choice]]], looks: Collection[tuple[str, str]]
+) -> Iterable[str]:
+    """One line for each step; calls that follow each other and succeed are one step. What the invariant `looks` at is shown first."""
     numbered = list(zip(steps, learned, strict=True))
     for plain, group in groupby(numbered, key=lambda one: one[0].move.plain):
         ones = list(group)
         for part in [ones] if plain else [[one] for one in ones]:
             names = [step.move.text for step, _ in part if step.move.text]
-            values = [shown for _, looks in part for place, choice in looks if (shown := _shown(place, choice))]
+            decided = sorted((one for _, found in part for one in reversed(found)), key=lambda one: look_of(one[0]) not in looks)
+            values = [shown for place, choice in decided if (shown := _shown(place, choice))]
             if not names and not values:
                 continue
             what = (
@@ -130,7 +137,7 @@ def _timeline(steps: Sequence[Standing], learned: Sequence[Sequence[tuple[Place,
                 if plain and names
                 else "".join(names) or "the engine goes on"
             )
-            where = f", where {'; '.join(values[-SHOWN_MAX:])}" if values else ""
+            where = f", where {'; '.join(values[:SHOWN_MAX])}" if values else ""
             rule = part[-1][0].rule
             yield f"{what}{where}" + (f"; rule {rule!r} is chosen" if rule else "")
 

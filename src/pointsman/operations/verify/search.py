@@ -72,9 +72,9 @@ class Found:
 
 
 class Search:
-    """Explores the ways of a process, with at most `messages` messages to an open case."""
+    """Explores the ways of a process, with at most `messages` messages to an open case, or until the `first` broken invariant."""
 
-    def __init__(self, process: AnyProcess, *, messages: int = 1, states_max: int = STATES_MAX) -> None:
+    def __init__(self, process: AnyProcess, *, messages: int = 1, states_max: int = STATES_MAX, first: bool = False) -> None:
         self.twin = Twin(process)
         self._program = Watched(self.twin.process)
         self._world = World(self.twin, self._program)
@@ -83,6 +83,7 @@ class Search:
         steps = [rule.step for rule in self.twin.process.ordered_rules]
         self._writes = {step.name: frozenset(writes_of(step)) for step in steps}
         self._messages = messages
+        self._first = first
         self._states_max = states_max
         self._chance = Certain()
         self._queue: deque[Standing] = deque()
@@ -102,13 +103,15 @@ class Search:
             found.states += len(self._seen)
             found.complete = found.complete and not self._queue
             found.circle = found.circle or circle_in(self._edges)
+            if self._first and found.broken:
+                break
         found.opaque = tuple(sorted(self.twin.imagination.opaque))
         return found
 
     def _search(self) -> None:
         for move in self._world.starts():
             self._try(None, move)
-        while self._queue and len(self._seen) <= self._states_max:
+        while self._queue and len(self._seen) <= self._states_max and not (self._first and self._found.broken):
             at = self._queue.popleft()
             for move in self._world.moves(at):
                 self._try(at, move)
