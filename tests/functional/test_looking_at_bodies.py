@@ -1,6 +1,7 @@
 """The cases of entrypoints are explained, and checked before a deploy, without calling anything."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from pointsman import AtMostOnce, Context, Engine, Idempotent, Process, Retry, State, open_reader
+from pointsman.cli.listing import ps
+from pointsman.cli.looking import show
 from pointsman.cli.places import PlaceUnknown, load_process, load_processes
 from pointsman.functional import INJECTED, Entrypoint, entrypoint, pause, task
 from pointsman.operations.check import Kind, Report, Verdict, check_cases
@@ -118,6 +121,18 @@ def test_a_body_parked_by_a_failure_tells_what_a_redrive_does(tmp_path: Path) ->
     assert "! look_up failed: ValueError: no such order" in text_of(told)
     assert text_of(told).startswith("Case 1 is parked at its body, since ")
     assert told.redrive == "a redrive calls look_up again, and repeats no other call"
+
+
+def test_a_list_of_cases_names_no_step_that_the_author_did_not_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened(tmp_path / "cases.db", "broken")
+
+    ps(db=str(tmp_path / "cases.db"))
+    show(1, db=str(tmp_path / "cases.db"))
+
+    listed, shown = capsys.readouterr().out.split("case 1 of", 1)
+    assert re.search(r"\bits tasks\b", listed)
+    assert not re.search(r"\b(?<!its )tasks\b", listed)
+    assert shown.startswith(" mails (version 1): parked, ")
 
 
 def test_a_call_of_a_body_in_doubt_is_told_with_its_key(tmp_path: Path) -> None:

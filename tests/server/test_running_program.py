@@ -113,27 +113,28 @@ def test_an_answer_a_redrive_and_a_second_answer(program: Program, runs: bool) -
     def body() -> list[Any]:
         program.json("start", "claims", '{"text": "fire"}')
         task = program.json("answer", 1)
-        blind = program.command("answer", 1, '"yes"')
+        blind, nobody = program.command("answer", 1, '"yes"'), program.command("answer", 9, '"yes"')
         words = ("answer", 1, '"yes"', "--digest", task["digest"], "--by", "ada")
         first, again = program.command(*words), program.command(*words)
         other = program.command("answer", 1, '"no"', "--digest", task["digest"], "--by", "ada")
         foreign = program.command("answer", 1, '"yes"', "--digest", task["digest"], "--by", "eve")
         while "parked" not in program.command("ps", alone=False).stdout:
             pass  # the bank is away; each look is a process
-        return [task, blind, first, again, other, foreign]
+        return [task, blind, nobody, first, again, other, foreign]
 
     if runs:
         with program.serving():
-            task, blind, *answers = body()
+            task, blind, nobody, *answers = body()
             program.bank.touch()
             redriven = program.command("redrive", 1, "--why", "it is back", "--set", "paid=null", "--by", "ada")
     else:
-        task, blind, *answers = body()
+        task, blind, nobody, *answers = body()
         program.bank.touch()
         redriven = program.command("redrive", 1, "--why", "it is back", "--set", "paid=null", "--by", "ada")
 
     assert task["shown"] == {"text": "fire"}
     assert (blind.returncode, "--digest" in blind.stderr) == (1, True)
+    assert (nobody.returncode, nobody.stderr) == (1, "pointsman: there is no case 9; list the cases with `pointsman ps`.\n")
     assert [done.returncode for done in answers] == [0, 0, 1, 1], [done.stderr for done in answers]
     assert "you had decided so before" in answers[1].stdout
     assert redriven.returncode == 0, redriven.stderr

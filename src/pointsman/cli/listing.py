@@ -13,6 +13,7 @@ from pointsman.cli.terminal import NUMBER_MAX, Db, Json, console, escape, exit_w
 from pointsman.definition.counts import format_count
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.history import step_text
 from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
 from pointsman.store.query import PAGE_MAX, CaseQuery, Order, cursor_of
@@ -102,6 +103,10 @@ def _print(rows: list[CaseRow]) -> None:
     table.add_column("rule", no_wrap=True, overflow="ellipsis", ratio=1, min_width=WHY_MIN)
     table.add_column("since")
     for row in rows:
-        stands = (row.outcome or row.step or "", " ".join((row.reason or row.rule or "").split()), format_time(row.updated_at))
+        stands = (
+            row.outcome or step_text(row.step, row.rule),
+            " ".join((row.reason or row.rule or "").split()),
+            format_time(row.updated_at),
+        )
         table.add_row(*map(escape, (str(row.id), row.process, row.status, *stands)))
     console.print(table if rows else "There are no cases.")

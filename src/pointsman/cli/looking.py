@@ -21,7 +21,7 @@ from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
-from pointsman.operations.history import History, event_text, history_of, with_task_names
+from pointsman.operations.history import History, event_text, history_of, step_text, with_task_names
 from pointsman.operations.map import label_of, map_of, ways_of
 from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
 from pointsman.operations.times import format_duration, format_time
@@ -252,7 +252,11 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
 
 
 def _stands(row: CaseRow) -> str:
-    more = row.reason or row.outcome or (f"at {row.step}" + (f", by {chosen_by(row.rule)}" if row.rule else "") if row.step else "")
+    more = (
+        row.reason
+        or row.outcome
+        or (f"at {step_text(row.step, row.rule)}" + (f", by {chosen_by(row.rule)}" if row.rule else "") if row.step else "")
+    )
     return f"{row.status}, {more}" if more else str(row.status)
 
 

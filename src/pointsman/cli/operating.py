@@ -21,7 +21,7 @@ from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console
 from pointsman.definition.counts import format_count
 from pointsman.errors import PointsmanError, Refused, StoreError
 from pointsman.operations.decided import answered_alike, decided_since, last_event
-from pointsman.operations.history import history_of
+from pointsman.operations.history import history_of, step_text
 from pointsman.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def answer(
         _print_task(at, task.model_dump(mode="json"))
         return
     if digest is None:
+        or_exit(lambda: asyncio.run(_must_exist(at, case)))
         exit_with(f"say with --digest what you answer to; `pointsman answer {case}{at.again}` prints the whole command.")
     value, rewritten, who = or_exit(lambda: (parsed("ANSWER", given), assigned(edits), _who(at.by)))
 
@@ -160,6 +161,12 @@ def answer(
             raise
 
     _print_case(at, case, _reached(at, call))
+
+
+async def _must_exist(at: At, case: int) -> None:
+    """Look a case up. Raises UnknownCase."""
+    async with open_reader(at.place) as reader:
+        await history_of(reader, case)
 
 
 @on_database
@@ -383,5 +390,5 @@ def _print_case(at: At, case: int, view: "CaseView | None", said: str | None = N
         print(said)
         return
     note = "" if view is not None else " (you had decided so before)"
-    more = row["reason"] or row["outcome"] or row["step"] or ""
+    more = row["reason"] or row["outcome"] or step_text(row["step"], row["rule"])
     console.print(f"case {case} is {escape(row['status'])}{escape(f', {more}' if more else '')}{note}.")

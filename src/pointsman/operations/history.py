@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.counts import format_count
+from pointsman.definition.rules import TASKS
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind, chosen_by
 from pointsman.kernel.guarding import usage_in
@@ -95,6 +96,12 @@ def with_task_names(events: Sequence[EventRow]) -> list[EventRow]:
         if any(chosen_by(rule) != rule for rule in rules)
         else [event._replace(step=once.get(event.step or "", event.step)) for event in events]
     )
+
+
+def step_text(step: str | None, rule: str | None) -> str:
+    """The name of the step at which a case stands. The calls of a body share a step, which has no name for people."""
+    by_body = not rule or chosen_by(rule) == rule  # a step of a process always has a rule
+    return "its tasks" if step == TASKS and by_body else step or ""
 
 
 def event_text(event: EventRow) -> str:
