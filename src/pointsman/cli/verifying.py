@@ -18,6 +18,7 @@ def verify_command(
     states_max: Annotated[
         int, typer.Option("--states-max", min=1, help="The number of states after which the search gives up.")
     ] = STATES_MAX,
+    first: Annotated[bool, typer.Option("--first", help="End with the first invariant that is refuted.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Also fail for dead ends, loops, rules that are never chosen, and an incomplete search.")
     ] = False,
@@ -33,7 +34,7 @@ def verify_command(
             f"{process.name!r} is an entrypoint, and only a process with rules can be verified; test its body with `pointsman.testing`."
         )
     begun = time.process_time()
-    verified = verify(process, messages=messages, states_max=states_max)
+    verified = verify(process, messages=messages, states_max=states_max, first=first)
     seconds = time.process_time() - begun
     if as_json:
         print_json({**verified.as_json(), "cpu_seconds": round(seconds, 2)})
