@@ -350,8 +350,8 @@ class Process(Generic[S]):
     def never(self, name: str, condition: Callable[[S], object], *, effect: AnyEffect | None = None, ends: str | None = None) -> None:
         """Declare an invariant: `condition` must never hold when the rules choose `effect`, or an end with the outcome `ends`.
 
-        Without `effect` and `ends` it must never hold at any decision. The engine checks it in each commit that chooses such a step, and so
-        with the intent of the effect. If it holds, or raises, the case is parked with its name, and nothing is called. `pointsman verify`
+        Without `effect` and `ends` it must never hold at any decision. The engine checks it with each decision for such a step, so before an
+        intent is committed. If it holds, or raises, the case is parked with its name, and nothing is called. `pointsman verify`
         looks for a way there before any case takes it. Raises DefinitionError.
         """
         check_text("never(...)", name)
