@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -283,7 +285,16 @@ def test_a_value_is_decided_no_further_than_a_condition_looks() -> None:
 
     assert found == {"present": [True], "decision": [True, False], "bytes": [True, True, False]}
     assert ways(words, int, lambda n: n > 3 and n < 5) == [False, False, True, False, False]
+    assert ways(words, Decimal, lambda n: n > Decimal("3.5")) == [False, False, True]
+    assert ways(words, dict[str, int], lambda d: "pay" in d).count(True) == 1
+    assert ways(words, Spot, lambda s: s.x == 3) == [False, True, False]
+    assert ways(words, datetime, lambda at: at.year) == [2024]
     assert ways(words, tuple[bool, ...], len) == [0, 1, 1, 2]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    x: int
 
 
 def ways(words: Words, kind: Any, look: Callable[[Any], object]) -> list[object]:

@@ -6,10 +6,13 @@ What is `known` belongs to a state of the search; the values themselves only kno
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -20,7 +23,6 @@ Known = Mapping[tuple[str, str], "Choice"]
 """What is decided: by the token of a value and the place inside it."""
 
 NOTHING_KNOWN: Known = MappingProxyType({})
-ITEMS = (list, tuple, set, frozenset)
 
 
 class Choice(NamedTuple):
@@ -82,15 +84,17 @@ class Imagination:
             return self.one_of(place, (False, True))
         if issubclass(origin, Enum):
             return self.one_of(place, self.words.members(origin))
-        if issubclass(origin, BaseModel):
+        if issubclass(origin, BaseModel) or is_dataclass(origin):
             return _lazy_model(kind)(self, place)
-        if issubclass(origin, ITEMS):
+        if issubclass(origin, set | frozenset):
+            return self._set(place, kind, origin)
+        if issubclass(origin, list | tuple):
             items = Items(self, place, kind)
-            return items if issubclass(origin, tuple) else ListOf(items) if issubclass(origin, list) else origin(items)
+            return items if issubclass(origin, tuple) else ListOf(items)
         if issubclass(origin, str):
             return Text(self, place, None)
-        if issubclass(origin, int | float):
-            return _NUMBERS[int if issubclass(origin, int) else float](self, place)
+        if issubclass(origin, int | float | Decimal):
+            return next(made for number, made in _NUMBERS.items() if issubclass(origin, number))(self, place)
         if issubclass(origin, dict):
             return self._dict(place, get_args(kind) or (str, Any))
         return self._opaque(place, kind)
@@ -109,7 +113,18 @@ class Imagination:
     def _dict(self, place: Place, kinds: tuple[Any, ...]) -> dict[Any, Any]:
         if not self.decided(place, [Choice("len", 0), Choice("len", 1)]).what:
             return {}
-        return {self.look(place.within(".key"), kinds[0]): self.look(place.within("[]"), kinds[1])}
+        key = self._hashed(place.within(".key")) if kinds[0] is str else self.look(place.within(".key"), kinds[0])
+        return {key: self.look(place.within("[]"), kinds[1])}
+
+    def _hashed(self, place: Place) -> str:
+        """A text that a set or a dict holds: one that a condition names, or another one."""
+        text: str = self.one_of(place, ("a text", *sorted(self.words.constants)))
+        return text
+
+    def _set(self, place: Place, kind: Any, origin: Any) -> Any:
+        if get_args(kind) != (str,):
+            return origin(Items(self, place, kind))
+        return origin([self._hashed(place.within("[0]"))] if self.decided(place, [Choice("len", 0), Choice("len", 1)]).what else ())
 
     def _opaque(self, place: Place, kind: Any) -> Any:
         self.opaque.add(f"{place.token.partition('#')[0]}{place.inner} ({kind})")
@@ -141,10 +156,12 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 
 def _sample(kind: Any) -> Any:
     """One value of a type whose values conditions rarely tell apart, such as a time."""
+    if isinstance(kind, type) and issubclass(kind, date):
+        return datetime(2024, 1, 1, tzinfo=UTC) if issubclass(kind, datetime) else date(2024, 1, 1)
     try:
-        return kind(2024, 1, 1)
-    except Exception:
-        return kind
+        return kind()
+    except Exception:  # the type may take anything
+        return object()
 
 
 # Texts.
@@ -306,7 +323,7 @@ class _Number:
 
 def _comparing(test: Callable[[int], bool]) -> Callable[[Any, Any], Any]:
     def compare(self: _Number, other: Any) -> Any:
-        return test(self._against(other)) if isinstance(other, int | float) else NotImplemented
+        return test(self._against(other)) if isinstance(other, int | float | Decimal) else NotImplemented
 
     return compare
 
@@ -365,7 +382,7 @@ def _number_class(kind: Any) -> Any:
     return type(f"Any{kind.__name__}", (_Number, kind), methods)
 
 
-_NUMBERS = {int: _number_class(int), float: _number_class(float)}
+_NUMBERS: dict[type, Any] = {kind: _number_class(kind) for kind in (int, float, Decimal)}
 
 
 # Collections.
@@ -484,7 +501,8 @@ def _few(element: Any, words: Words) -> tuple[Any, ...]:
 @lru_cache(maxsize=1_024)  # as many models as the fields of a process hold
 def _lazy_model(kind: Any) -> Any:
     """A subclass of a model whose fields are looked at one by one."""
-    fields = {name: field.annotation for name, field in kind.model_fields.items()}
+    is_model = hasattr(kind, "model_fields")
+    fields = {name: field.annotation for name, field in kind.model_fields.items()} if is_model else get_type_hints(kind)
 
     def __init__(self: Any, of: Imagination, place: Place) -> None:  # noqa: N807 - of a class
         object.__setattr__(self, "_imagined", (of, place))

@@ -21,6 +21,7 @@ class Words:
 
     def __init__(self, process: AnyProcess) -> None:
         self.texts: set[str] = set()
+        self.constants: set[str] = set()
         self._names: set[str] = set()
         self._members: set[Any] = set()
         self._seen: set[Any] = set()
@@ -72,6 +73,8 @@ class Words:
         for code in _codes(function.__code__):
             self._names.update(code.co_names)
             for constant in code.co_consts:
+                if type(constant) is str and constant != function.__doc__:
+                    self.constants.add(constant)
                 if isinstance(constant, frozenset):
                     self.texts |= {name for name in constant if type(name) is str}
             for name in code.co_names:
