@@ -250,7 +250,7 @@ def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "words"),
     [
-        ("both", "case 1 is waiting at ask"),
+        ("both", "Case 1 waits at ask, by rule 'high', "),
         ("newer", "version 1 wrote it; the next step migrates it to version 2, as shown here"),
         ("blocking", "no registered code accepts version 1 of 'claims' (version 2 accepts no other)"),
     ],
