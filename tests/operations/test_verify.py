@@ -31,7 +31,8 @@ from pointsman import (
     park,
     when,
 )
-from pointsman.operations.verify.imagined import Imagination, Place, Unresolved
+from pointsman.operations.verify.imagined import Imagination
+from pointsman.operations.verify.places import Place, Unresolved
 from pointsman.operations.verify.report import Verified, verify
 from pointsman.operations.verify.words import Words
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pointsman.kernel.snapshot import Cell
-from pointsman.operations.verify.imagined import Choice, Imagination, Place, Unresolved
+from pointsman.operations.verify.imagined import Imagination
+from pointsman.operations.verify.places import Choice, Place, Unresolved
 
 WAYS_MAX = 100  # through one condition before the search; what it looks at on others is found during the search
 _ITEM = re.compile(r"\[\d+\]")

@@ -5,7 +5,7 @@ from typing import Any
 
 from pointsman.kernel.machine import Plan
 from pointsman.operations.verify.happens import Standing
-from pointsman.operations.verify.imagined import Choice, Place, Unresolved
+from pointsman.operations.verify.places import Choice, Place, Unresolved
 from pointsman.operations.verify.search import Search
 
 TRIES_MAX = 3_000

@@ -10,7 +10,7 @@ from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
 from pointsman.operations.verify.conditions import look_of
 from pointsman.operations.verify.happens import Standing
-from pointsman.operations.verify.imagined import Choice, Place
+from pointsman.operations.verify.places import Choice, Place
 from pointsman.operations.verify.replay import replayed
 from pointsman.operations.verify.search import STATES_MAX, Search
 

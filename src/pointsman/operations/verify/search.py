@@ -17,7 +17,8 @@ from pointsman.kernel.program import Rules
 from pointsman.kernel.snapshot import Cell, LogCell, Status
 from pointsman.operations.verify.conditions import Kept, Way
 from pointsman.operations.verify.happens import Certain, Move, Standing, World
-from pointsman.operations.verify.imagined import Own, Unresolved
+from pointsman.operations.verify.places import Unresolved
+from pointsman.operations.verify.texts import Own
 from pointsman.operations.verify.twin import MARK, ImaginedCell, Twin
 
 STATES_MAX = 200_000

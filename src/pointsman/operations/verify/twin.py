@@ -24,7 +24,8 @@ from pointsman.kernel.codec import Codec, add_codec
 from pointsman.kernel.decide import view_of
 from pointsman.kernel.snapshot import Cell, LogCell
 from pointsman.operations.verify.conditions import ABSENT_OR_NOT, Conditions, presence
-from pointsman.operations.verify.imagined import Imagination, Place
+from pointsman.operations.verify.imagined import Imagination
+from pointsman.operations.verify.places import Place
 from pointsman.operations.verify.words import Words
 
 _PRESENT = object()  # the value of a field for a condition that only asks whether it is None
