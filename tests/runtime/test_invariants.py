@@ -113,8 +113,8 @@ def test_an_invariant_guards_an_end_or_each_decision_and_parks_where_it_raises(
     ("where", "flaw"),
     [
         ({"ends": "gone"}, "no rule ends the case with 'gone'; its outcomes are odd, sent"),
-        ({"effect": finish("sent")}, "is no effect of the process"),
-        ({"effect": letters().steps["send"]}, "is no effect of the process"),
+        ({"effect": finish("sent")}, "is not an effect of the process"),
+        ({"effect": letters().steps["send"]}, "is not an effect of the process"),
     ],
 )
 def test_an_invariant_that_guards_nothing_is_refused(where: dict[str, Any], flaw: str) -> None:
@@ -135,7 +135,7 @@ def test_an_invariant_is_refused_after_the_rules_under_a_name_that_is_taken_and_
         body.process.never("a body breaks it", lambda c: True)
     other: Process[Letter] = Process("other", Letter)
     other.never("twice", unapproved)
-    with pytest.raises(DefinitionError, match="another one is called so"):
+    with pytest.raises(DefinitionError, match="another invariant has this name"):
         other.never("twice", unapproved)
 
 

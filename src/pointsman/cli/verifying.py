@@ -24,7 +24,7 @@ def verify_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search all ways that a case can take: do the invariants keep, and is there a dead end, a loop, or a rule that is never chosen?
+    """Search all ways that a case can take: is each invariant kept, and is there a dead end, a loop, or a rule that is never chosen?
 
     Exits with 1 if an invariant is not proved.
     """

@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.effects import Compensation, Effect, Idempotent
 from pointsman.definition.guards import Guard, unsafe_in
-from pointsman.definition.invariants import Invariant
 from pointsman.definition.messages import Accept, is_log, logs_of
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
@@ -222,31 +221,6 @@ def check_rules(
             )
     _check_cycles(what, steps, overs)
     return overs
-
-
-def check_invariant(process: str, steps: Mapping[str, Any], invariants: Mapping[str, Any], invariant: Invariant[Any]) -> None:
-    """Refuse an invariant that guards no step of its own, or shares its name."""
-    what = f"process {process!r}, invariant {invariant.name!r}"
-    if invariant.name in invariants:
-        raise DefinitionError(f"{what}: another one is called so; give one of them another name.")
-    if invariant.effect is None:
-        return
-    if invariant.ends is not None:
-        raise DefinitionError(f"{what}: it names an effect and an end; write two, one with effect= and one with ends=.")
-    if isinstance(invariant.effect, Compensation):
-        raise DefinitionError(f"{what}: a compensation reads the fields as they were; name the effect that it reverses.")
-    effect: object = invariant.effect
-    if not isinstance(effect, Effect) or steps.get(effect.name) is not effect:
-        raise DefinitionError(f"{what}: effect={invariant.effect!r} is no effect of the process; declare it with {process}.effect.")
-
-
-def check_ends(process: str, rules: Sequence[Rule[Any]], invariants: Mapping[str, Invariant[Any]]) -> None:
-    """Refuse an invariant of an outcome with which no rule ends the case."""
-    outcomes = {rule.step.outcome for rule in rules if isinstance(rule.step, Finish | Compensate)}
-    for one in invariants.values():
-        if one.ends is not None and one.ends not in outcomes:
-            what = f"process {process!r}, invariant {one.name!r}"
-            raise DefinitionError(f"{what}: no rule ends the case with {one.ends!r}; its outcomes are {_listed(sorted(outcomes))}.")
 
 
 def _check_field(prefix: str, state: type[State], name: str) -> None:

@@ -12,7 +12,7 @@ from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import AnyCompensation, AnyEffect, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.guards import Budget, Guard, answered
-from pointsman.definition.invariants import Invariant
+from pointsman.definition.invariants import Invariant, check_ends, check_invariant
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen, logs_of
@@ -358,7 +358,7 @@ class Process(Generic[S]):
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: invariant {name!r} is declared after rules(); declare it before.")
         invariant = Invariant(name, condition, effect, ends)
-        checks.check_invariant(self.name, self.steps, self.invariants, invariant)
+        check_invariant(self.name, self.steps, self.invariants, invariant)
         self.invariants[name] = invariant
 
     def rules(self, *rules: Rule[S]) -> None:
@@ -366,7 +366,7 @@ class Process(Generic[S]):
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
         self._overs = checks.check_rules(self.name, self.state, self.steps, self.accepts_messages, rules)
-        checks.check_ends(self.name, rules, self.invariants)
+        check_ends(self.name, rules, self.invariants)
         self._rules = rules
         self.steps_max = self.steps_max or STEPS_A_RULE * len(rules)
 

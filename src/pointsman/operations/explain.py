@@ -164,9 +164,7 @@ def _following(
         return tuple(
             _rule(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, ())
         )
-    probable = {
-        tried.rule.name for tried, _ in possible_next(process, cells, waits_at.writes) if tried.rule.step is not waits_at
-    }  # fmt: skip
+    probable = {tried.rule.name for tried, _ in possible_next(process, cells, waits_at.writes) if tried.rule.step is not waits_at}
     return tuple(
         _rule(tried, certain=certain, likely=tried.rule.name in probable, note=unsettled.get(tried.rule.step.name))
         for tried, certain in possible_next(process, cells, _open_fields(process, cells, waits_at))

@@ -121,7 +121,7 @@ def _waiting(told: Findings, now: float) -> Paragraph:
     late = row.wake_at is not None and row.wake_at <= now
     after = f"After {told.awaits or 'that'} it goes on with {_likely(told)}." if _likely(told) else ""
     if isinstance(step, Child):
-        child = next((one for one in reversed(told.around.children)), None)
+        child = told.around.children[-1] if told.around.children else None
         if child is None:
             return Paragraph(stands, f"It waits for the end of the child {step.name!r}.", after, _kept(told), NOTHING_TO_DO)
         waits = f"It waits for the end of case {child.id} of {child.process}, which is {child.status}{f': {child.reason}' if child.reason else ''}."
@@ -165,7 +165,7 @@ def _parked(told: Findings, now: float) -> Paragraph:
     row = told.case
     stands = f"Case {row.id} is parked{_at(told)}{_since(told, now)}: {_reason(told)}."
     waits = "It waits for an operator, and no engine goes on with it before that."
-    follows, do, commands = _out_of_the_park(told)
+    follows, do, commands = _after_parking(told)
     return Paragraph(stands, waits, follows, _kept(told), do, commands)
 
 
@@ -188,20 +188,16 @@ def _ended(told: Findings, now: float) -> Paragraph:
     return Paragraph(stands, "", f"Nothing follows, but {_doubtful(told)}.", _kept(told, promise=False), do, _resolves(doubt[0]))
 
 
-# Ways out of a park.
+# What sets a parked case going again.
 
 
-def _out_of_the_park(told: Findings) -> tuple[str, str, tuple[str, ...]]:
+def _after_parking(told: Findings) -> tuple[str, str, tuple[str, ...]]:
     """What follows, what to do and what to type for a parked case, by what parked it."""
     case, redrive = told.case.id, f"pointsman redrive {told.case.id} --why TEXT"
     doubt, step = told.ledger.keys("in doubt"), told.next_step
     if doubt:
-        do = "Find out whether it happened, and say so (TEXT is your reason):"
-        return (
-            f"Nobody knows whether {_doubtful_name(told)} happened; the case goes on when an operator has said so.",
-            do,
-            _resolves(doubt[0]),
-        )
+        follows = f"Nobody knows whether {_doubtful_name(told)} happened; the case goes on when an operator has said so."
+        return follows, "Find out whether it happened, and say so (TEXT is your reason):", _resolves(doubt[0])
     unknown = [call for call in told.ledger.calls if call.stands == "settled" and call.words.startswith("done, but")]
     if unknown:
         do = f"Say what {unknown[0].name} returned:"
@@ -221,14 +217,8 @@ def _out_of_the_park(told: Findings) -> tuple[str, str, tuple[str, ...]]:
         by_rule = any(rule.name == told.rule and rule.step == step.name for rule in told.rules)
         if by_rule:
             follows = f"A redrive alone parks it again, because rule {told.rule!r} still holds{_reads(told)}."
-            return (
-                follows,
-                "Correct a field, so that another rule holds, or cancel the case:",
-                (
-                    f"{redrive} --set FIELD=VALUE",
-                    f"pointsman cancel {case} --why TEXT",
-                ),
-            )
+            do = "Correct a field, so that another rule holds, or cancel the case:"
+            return follows, do, (f"{redrive} --set FIELD=VALUE", f"pointsman cancel {case} --why TEXT")
         again = "for the same reason" if step.reason == told.case.reason else f"because {step.reason.rstrip('.')}"
         follows = f"A redrive alone parks it again, {again}."
         return follows, "Correct the rule and start the engine with it, or correct a field:", (f"{redrive} --set FIELD=VALUE",)

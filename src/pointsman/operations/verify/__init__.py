@@ -1,1 +1,1 @@
-"""Model checking: what can ever happen to a case of a process, and whether its invariants keep."""
+"""Model checking: what can ever happen to a case of a process, and whether its invariants are kept."""
