@@ -67,9 +67,9 @@ class EntrypointProcess(Process[Thread]):
         check_limits(f"entrypoint {name!r}", [node.limit for node in self.nodes() if node.limit is not None])
 
     def never(self, name: str, condition: Callable[[Any], object], **_: Any) -> None:  # noqa: ARG002 - the signature of `Process.never`
-        """Refuse the invariant: a body has no rules, and can raise where one does not keep. Raises DefinitionError."""
+        """Refuse the invariant: a body has no rules, and can raise where one is broken. Raises DefinitionError."""
         raise DefinitionError(
-            f"entrypoint {self.name!r}: invariant {name!r} needs a process with rules; raise in the body where it does not keep."
+            f"entrypoint {self.name!r}: invariant {name!r} needs a process with rules; raise in the body where it is broken."
         )
 
     @property
