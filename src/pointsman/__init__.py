@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from pointsman.operations.explain import Explanation, explain_case
     from pointsman.operations.export import Export, export_case
     from pointsman.operations.history import History, history_of
+    from pointsman.operations.past import Difference, Past, difference_of, past_of
     from pointsman.operations.times import format_duration, format_time
     from pointsman.operations.verify.report import Refutation, Verified, verify
     from pointsman.operations.what_if import Change, explain_change
@@ -113,6 +114,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.what_if": "Change explain_change",
     "operations.export": "Export export_case",
     "operations.history": "History history_of",
+    "operations.past": "Difference Past difference_of past_of",
     "operations.times": "format_duration format_time",
     "operations.verify.report": "Refutation Verified verify",
     "runtime.blocking": "BlockingEngine open_blocking",
@@ -159,6 +161,7 @@ __all__ = [
     "Database",
     "DefinitionError",
     "Delivered",
+    "Difference",
     "Effect",
     "EffectRow",
     "Engine",
@@ -183,6 +186,7 @@ __all__ = [
     "NotSent",
     "NotWaiting",
     "Order",
+    "Past",
     "Pause",
     "Peek",
     "Pending",
@@ -230,6 +234,7 @@ __all__ = [
     "compensate",
     "cron",
     "decided_since",
+    "difference_of",
     "each",
     "every",
     "explain_case",
@@ -249,6 +254,7 @@ __all__ = [
     "otherwise",
     "parallel",
     "park",
+    "past_of",
     "postgres_place",
     "quorum",
     "raise_for_outcome",

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pointsman.cli.given import assigned
 from pointsman.cli.places import load_process, load_processes, look_at, options_again
-from pointsman.cli.terminal import App, CaseNumber, Db, Json, console, escape, or_exit, print_json
+from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.kernel.events import chosen_by
@@ -24,6 +24,7 @@ from pointsman.operations.export import export_case, write_blobs
 from pointsman.operations.history import History, event_text, history_of, step_text, with_task_names
 from pointsman.operations.map import label_of, map_of, ways_of
 from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
+from pointsman.operations.past import Past, past_of
 from pointsman.operations.times import format_duration, format_time
 from pointsman.operations.what_if import Change, explain_change
 from pointsman.runtime.clock import SystemClock
@@ -34,15 +35,25 @@ CASES_SHOWN = 10  # for each finding; --json has all of them
 FOLLOW_SECONDS = 0.25  # fast enough for a reader, and slow enough for the processor
 
 
-def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
-    """Show the events and the state of a case."""
+def show(
+    case: CaseNumber,
+    db: Db = None,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="REVISION", min=1, max=NUMBER_MAX, help="Show the case as it was after this revision.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the events and the state of a case, now or as they were after one of its revisions."""
 
     async def look(reader: Reader) -> None:
+        if at is not None:
+            _print_past(await past_of(reader, case, at), as_json=as_json)
+            return
         history = await history_of(reader, case)
         if as_json:
             print_json(history.as_json())
         else:
-            _print_history(history)
+            _print_history(history, history.erased)
 
     look_at(db, look)
 
@@ -215,17 +226,25 @@ def _print_change(change: Change, options: str, fields: list[str], *, as_json: b
         console.print(f"To make the change:\n  pointsman redrive {change.case} --why TEXT{sets}{options}", markup=False)
 
 
-def _print_history(history: History) -> None:
+def _print_past(past: Past, *, as_json: bool) -> None:
+    if as_json:
+        print_json(past.as_json())
+        return
+    console.print(f"[bold]after revision {past.case.revision} of {past.newest}[/], {format_time(past.case.updated_at)}")
+    _print_history(past.history(), past.erased, revisions=True)
+
+
+def _print_history(history: History, erased: EventRow | None, *, revisions: bool = False) -> None:
     case = history.case
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
-    table = Table("time", "what", box=None)
+    table = Table(*["revision"] * revisions, "time", "what", box=None)
     table.add_column(overflow="fold")  # a key in a command is printed whole
     for event in with_task_names(history.events):
-        table.add_row(format_time(event.at), event.kind, escape(event_text(event)))
+        table.add_row(*[str(event.revision)] * revisions, format_time(event.at), event.kind, escape(event_text(event)))
     console.print(table)
     console.print("\n[bold]state[/]")
-    if history.erased is not None:
-        console.print(f"  erased {escape(event_text(history.erased))}")
+    if erased is not None:
+        console.print(f"  erased {escape(event_text(erased))}")
     for field in history.fields:
         value = history.state[field.field]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

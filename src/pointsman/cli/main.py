@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "ps": "listing.ps",
     "show": "looking.show",
     "explain": "looking.explain",
+    "diff": "past.diff",
     "events": "looking.events",
     "usage": "looking.usage",
     "check": "looking.check",
