@@ -8,7 +8,7 @@ PYTHON ?= python3
 # A run of the tests starts hundreds of interpreters: each would compile the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: desk screenshots check check-desk check-library test test-journeys test-desk test-library soak lint bench system-deps clean
+.PHONY: desk docs screenshots check check-desk check-library test test-journeys test-desk test-library soak lint bench system-deps clean
 
 # With ONCE=1 the desk ends when the mailbox is worked off.
 desk: $(VENV)/.desk
@@ -21,6 +21,10 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 {pr
 # The screenshots of the documentation, taken by a real browser on the example and on the sample mails.
 screenshots: $(VENV)/.dev
 	PYTHONPATH=tests:examples $(BIN)/python -m web.screenshots docs/screenshots
+
+# The documentation as a site, in var/site; a warning is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The tests that mostly compute. Two runs side by side, as for `make test`.
 check: lint
@@ -91,6 +95,9 @@ $(VENV)/.desk: pyproject.toml
 $(VENV)/.dev: pyproject.toml
 	$(call install,dev)
 	@touch $(VENV)/.desk
+
+$(VENV)/.docs: pyproject.toml
+	$(call install,docs)
 
 define install
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not here; install Python 3.11 or newer, or name it with PYTHON=..."; exit 1; }

@@ -40,7 +40,7 @@ RETIRED = {
 
 
 def written() -> list[Path]:
-    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))]
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))]
     return [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py")), *pages]
 
 

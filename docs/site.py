@@ -1,0 +1,71 @@
+"""What MkDocs takes from outside `docs`: files of the project become pages of the site, and links between the two lead there."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+DEPLOY = "deploy.md"
+LINK = re.compile(r"(\]\()([^)#:\s]+)(?=[#)])")
+LOADS = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//[^>]*|<link[^>]+href=[\"']?(?:https?:)?//[^>]*")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made from files outside `docs`."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=in_the_site((ROOT / source).read_text(encoding="utf-8"), source)))
+    files.append(File.generated(config, DEPLOY, content=deployment()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Let the links that leave `docs` lead to the page that is made from their file."""
+    made = page.file.src_uri in {*PAGES.values(), DEPLOY}
+    return markdown if made else in_the_site(markdown, f"docs/{page.file.src_uri}")
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that loads something from another machine."""
+    if loads := LOADS.search(output):
+        raise PluginError(f"{page.file.src_uri} loads {loads[0]} from another machine; put it into the site.")
+    return output
+
+
+def in_the_site(markdown: str, source: str) -> str:
+    """The text of the file `source`, with links from page to page instead of from file to file."""
+    here = posixpath.dirname(page_of(source))
+
+    def led(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[2]))
+        return f"{link[1]}{posixpath.relpath(page_of(target), here or '.')}"
+
+    return LINK.sub(led, markdown)
+
+
+def page_of(source: str) -> str:
+    """The page of a file, both by their path: in the project, and in the site."""
+    if source.startswith("examples/deploy"):
+        return DEPLOY
+    return PAGES.get(source, source.removeprefix("docs/"))
+
+
+def deployment() -> str:
+    """The page with the files of `examples/deploy`."""
+    files = sorted((ROOT / "examples" / "deploy").iterdir())
+    blocks = (f"## {file.name}\n\n```{file.suffix.removeprefix('.')}\n{file.read_text(encoding='utf-8')}```\n" for file in files)
+    return "\n".join(
+        [
+            "# Files of a deployment\n\nThese files are in `examples/deploy`. [PostgreSQL](postgres.md#run-workers) describes them.\n",
+            *blocks,
+        ]
+    )

@@ -1,0 +1,88 @@
+"""The site of the documentation: its navigation, its links and its reference are complete. `make docs` makes it."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from fastapi.routing import APIRoute
+
+from pointsman.server.api import router
+from pointsman.server.problems import MEANINGS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+DOCUMENTS = [*ROOT.glob("*.md"), *PAGES]
+PACKAGES = ["", "client", "functional", "integrations/langgraph", "models", "server", "testing", "web"]
+TWICE = {"pointsman.web.Scope", "pointsman.web.permit"}  # names of pointsman.server
+
+
+def in_the_navigation(entry: object) -> list[str]:
+    match entry:
+        case str():
+            return [entry]
+        case dict():
+            return [page for below in entry.values() for page in in_the_navigation(below)]
+        case list():
+            return [page for below in entry for page in in_the_navigation(below)]
+    raise TypeError(entry)
+
+
+def anchors_of(document: Path) -> set[str]:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+def test_each_page_is_in_the_navigation_once() -> None:
+    navigation = in_the_navigation(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    made = re.findall(r'"([a-z]+\.md)"', (DOCS / "site.py").read_text(encoding="utf-8"))
+
+    assert len(made) == 5
+    assert sorted(navigation) == sorted([*made, *(page.relative_to(DOCS).as_posix() for page in PAGES)])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix())
+def test_a_link_in_a_document_leads_to_a_file_and_a_heading(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", document.read_text(encoding="utf-8"))
+
+    targets = [((document.parent / file).resolve() if file else document, anchor) for file, anchor in links]
+
+    assert not [file for file, _ in targets if not file.exists()]
+    assert not [f"{file.name}#{anchor}" for file, anchor in targets if anchor and anchor not in anchors_of(file)]
+
+
+def exported(package: Path) -> list[str]:
+    dotted = ".".join(package.relative_to(ROOT / "src").parts)
+    [names] = re.findall(r"^__all__ = (\[.*?\])", (package / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [f"{dotted}.{name}" for name in ast.literal_eval(names)]
+
+
+def test_each_public_name_is_in_the_reference_once() -> None:
+    described = re.findall(r"^::: (\S+)$", "".join(page.read_text(encoding="utf-8") for page in PAGES), re.MULTILINE)
+    public = {name for package in PACKAGES for name in exported(ROOT / "src" / "pointsman" / package)}
+    integrations = {
+        name for name in described if name.startswith(("pointsman.integrations.fastapi.", "pointsman.integrations.pydantic_ai."))
+    }
+
+    assert sorted(described) == sorted((public - TWICE) | integrations)
+    assert len(integrations) > 2
+
+
+def test_the_tables_of_the_http_api_are_the_codes() -> None:
+    text = (DOCS / "reference" / "http.md").read_text(encoding="utf-8")
+    routes = [route for route in router.routes if isinstance(route, APIRoute)]
+
+    assert re.findall(r"^\| `(\w+) (/api\S+)` \| `(\w+)` \| (.*) \|$", text, re.MULTILINE) == [
+        (*route.methods, route.path, scope_of(route), (inspect.getdoc(route.endpoint) or "").partition("\n\n")[0]) for route in routes
+    ]
+    assert {int(status): meaning for status, meaning in re.findall(r"^\| (\d+) \| (.*)\. \|$", text, re.MULTILINE)} == MEANINGS
+
+
+def scope_of(route: APIRoute) -> str:
+    [scope] = [
+        found for of in route.dependant.dependencies if of.call and (found := inspect.getclosurevars(of.call).nonlocals.get("scope"))
+    ]
+    return str(scope.value)
