@@ -40,6 +40,7 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.session import CaseSession, Rested
 from pointsman.runtime.starts import Delivered, Started, Starts
+from pointsman.runtime.subscribers import Subscriber, Subscription
 from pointsman.runtime.tasks import TaskPage, task_page
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
@@ -89,6 +90,7 @@ class Engine:
         self._thread = threading.get_ident()
         self._waiting: dict[int, list[asyncio.Future[Rested]]] = {}
         self._followers: set[asyncio.Event] = set()
+        self._subscriptions: tuple[Subscription, ...] = ()
         self._changes = 0
         self._stoppers: set[asyncio.Event] = set()
         self._failure: Exception | None = None
@@ -109,6 +111,7 @@ class Engine:
         threads: int | Threads = THREADS,
         grace_seconds: float = GRACE_SECONDS,
         lease_seconds: float = postgres.LEASE_SECONDS,
+        subscribers: Sequence[Subscriber] = (),
         clock: Clock | None = None,
         random: chance.Random | None = None,
         failpoints: Failpoints = no_failpoints,
@@ -125,7 +128,7 @@ class Engine:
         answers, messages and commands, and leaves the cases, the schedules and the retention to other engines. When the block is left, the engine claims no more cases, waits up to
         `grace_seconds` for running steps, and gives the other cases back to the store. On PostgreSQL, the cases of an engine that has crashed wait
         at most `lease_seconds` (1 to 3,600) for another engine, and an engine that has not reached the database for two thirds of that time
-        begins no effect; a file has no lease. `clock`, `random`, `failpoints` and `store` let tests
+        begins no effect; a file has no lease. The `subscribers` are called with all events, see runtime/subscribers.py. `clock`, `random`, `failpoints` and `store` let tests
         replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or
         has another type, or a number is out of its range.
         """
@@ -158,17 +161,13 @@ class Engine:
             if concurrency:
                 await engine._schedules.begin()
                 engine._retention.begin()
+            await engine._subscribe(subscribers)
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
             opened.closing()
             try:
-                await engine._schedules.stop()
-                await engine._retention.stop()
-                lost = isinstance(engine._failure, LeaseLost)  # then no step's result could be committed
-                await engine._scheduler.stop(0.0 if lost else grace_seconds, engine._cases.all_committed)
-                await lease.stop()
-                await engine._limits.close()
+                await engine._close(grace_seconds)
             finally:
                 engine._watchdog.close()
                 pool.close()
@@ -203,6 +202,11 @@ class Engine:
     def abandoned_calls(self) -> int:
         """The number of plain functions that still run although their call timed out or their case was cancelled."""
         return self._threads.abandoned
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """How the subscribers fare that the engine was opened with."""
+        return self._subscriptions
 
     @property
     def event_loop_stalls(self) -> int:
@@ -510,6 +514,23 @@ class Engine:
     async def _released(self) -> None:
         self._releases = False  # what ends from here on may be missed by this look
         await self._starts.release_held()
+
+    async def _close(self, grace_seconds: float) -> None:
+        """Stop what runs: the schedules first, the subscribers last, so that they hear of every commit."""
+        await self._schedules.stop()
+        await self._retention.stop()
+        if isinstance(self._failure, LeaseLost):  # then no step's result could be committed
+            grace_seconds = 0.0
+        await self._scheduler.stop(grace_seconds, self._cases.all_committed)
+        await asyncio.gather(*(one.stop(grace_seconds) for one in self._subscriptions))
+        await self._ports.lease.stop()
+        await self._limits.close()
+
+    async def _subscribe(self, subscribers: Sequence[Subscriber]) -> None:
+        self._subscriptions = tuple(Subscription(self._ports, one, self._check_running) for one in subscribers)
+        self._followers.update(one.changed for one in self._subscriptions)
+        for one in self._subscriptions:
+            await one.begin()
 
     def _appended(self) -> None:
         self._changes += 1

@@ -53,6 +53,7 @@ A store that several engines share has leases. The store's own clock, which neve
     S27 When an engine commits, the others are notified. Unread notifications merge into one, and one may be lost with a
         connection: only the delay until an engine sees a change depends on them.
     S33 An engine that has announced which versions it accepts claims the cases of no other version.
+    S34 A subscriber's turn belongs to one engine as long as that has its lease, and only that engine moves the subscriber's cursor.
 
     S30 to S32 are about the checkpoints of LangGraph threads; store/checkpoints.py has them.
 
@@ -63,6 +64,7 @@ The parts, each with its user; `Store` is their sum, and pointsman.testing.confo
     ScheduleStore    schedules: which ticks are over
     RetentionStore   retention: delete expired cases and unused blobs
     IntakeStore      the intake: whether it is paused
+    SubscriberStore  subscribers: how far each has read the events, and which engine reads for it
     DefinitionStore  the version gate: which definitions have been used
     SharedStore      the lease, and notifications from other engines
     CheckpointStore  pointsman.integrations.langgraph: keep the checkpoints of LangGraph threads (store/checkpoints.py)
@@ -477,6 +479,19 @@ class IntakeStore(Reader, Protocol):
         """Store that the intake is paused, or with None that it is not (S28). Raises StoreError."""
 
 
+class SubscriberStore(Reader, Protocol):
+    """Remember how far subscribers have read the events. Every method may raise StoreError."""
+
+    async def take_turn(self, subscriber: str, *, begin: str) -> str | None:
+        """Take the turn of a subscriber for this engine, and return the cursor after which it goes on (S34).
+
+        A new subscriber begins after the cursor `begin`. The result is None while another engine has the turn.
+        """
+
+    async def advance(self, subscriber: str, cursor: str) -> bool:
+        """Store that a subscriber has read up to this cursor. Returns False, and stores nothing, if this engine has lost the turn."""
+
+
 class SharedStore(Protocol):
     """Share the store with other engines.
 
@@ -509,7 +524,7 @@ class SharedStore(Protocol):
 
 
 class Store(
-    CaseStore, MessageStore, DefinitionStore, LimitStore, ScheduleStore, RetentionStore, IntakeStore, SharedStore, Protocol
+    CaseStore, MessageStore, DefinitionStore, LimitStore, ScheduleStore, RetentionStore, IntakeStore, SubscriberStore, SharedStore, Protocol
 ):  # fmt: skip
     """All parts of a store. A handle belongs to one engine, which opens it inside its event loop and closes it."""
 

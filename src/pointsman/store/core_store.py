@@ -186,3 +186,15 @@ class CoreStore(SqliteReader):
     async def pause_intake(self, paused: IntakePaused | None) -> None:
         """Store whether the intake is paused; see the contract."""
         await self._commit(lambda core: core.pause_intake(paused))
+
+    async def take_turn(self, subscriber: str, *, begin: str) -> str | None:
+        """Take the turn of a subscriber; see the contract."""
+        return await self._commit(lambda core: core.take_turn(subscriber, begin, self._lives))
+
+    async def advance(self, subscriber: str, cursor: str) -> bool:
+        """Store how far a subscriber has read; see the contract."""
+        return await self._commit(lambda core: core.advance(subscriber, cursor))
+
+    def _lives(self, engine: int) -> bool:  # noqa: ARG002 - a store with leases looks at its lease
+        """Return whether another engine with this number has its lease. A file has one engine at a time."""
+        return False

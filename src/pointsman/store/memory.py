@@ -144,6 +144,15 @@ class MemoryStore(CoreStore):
         """End the lease; the cases live until the last handle is gone."""
         self.core.end_lease(self._engine)
 
+    def _lives(self, engine: int) -> bool:
+        if self.lease_seconds is None:
+            return False
+        self.core.engine = engine
+        try:
+            return self.core.has_lease(self._time())
+        finally:
+            self.core.engine = self._engine
+
     async def _commit(self, work: Callable[[SqliteCore], T]) -> T:
         return self._at_once(work)
 

@@ -27,7 +27,7 @@ from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_checkpoints import SqliteCheckpointTables
 from pointsman.store.sqlite_line import Line
 from pointsman.store.statements import many, room, statements
-from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows
+from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows, subscriber_name, turn_of, turn_text
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
@@ -180,6 +180,26 @@ class SqliteCore:
             self._do("delete_meta", (INTAKE,))
         else:
             self._do("set_meta", (INTAKE, json.dumps(paused._asdict())))
+
+    def take_turn(self, subscriber: str, begin: str, lives: Callable[[int], bool]) -> str | None:
+        """Take the turn of a subscriber, unless another engine that `lives` has it, and return its cursor (S34)."""
+        turn = self._turn(subscriber) or (self.engine, begin)
+        if turn[0] != self.engine and lives(turn[0]):
+            return None
+        self._do("set_meta", (subscriber_name(subscriber), turn_text(self.engine, turn[1])))
+        return turn[1]
+
+    def advance(self, subscriber: str, cursor: str) -> bool:
+        """Store how far a subscriber has read. Returns False if the engine does not have the turn."""
+        turn = self._turn(subscriber)
+        if turn is None or turn[0] != self.engine:
+            return False
+        self._do("set_meta", (subscriber_name(subscriber), turn_text(self.engine, cursor)))
+        return True
+
+    def _turn(self, subscriber: str) -> tuple[int, str] | None:
+        row = self._do("select_meta", (subscriber_name(subscriber),)).fetchone()
+        return None if row is None else turn_of(row[0])
 
     def apply(self, transitions: Sequence[Transition]) -> list[int | Conflict]:
         """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.

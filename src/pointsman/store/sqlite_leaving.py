@@ -24,7 +24,7 @@ from pointsman.store.sqlite_file import (
     refuse_older,
 )
 from pointsman.store.statements import statements
-from pointsman.store.stored_rows import INTAKE
+from pointsman.store.stored_rows import INTAKE, NO_ENGINE, turn_of, turn_text
 
 Row = Sequence[Any]
 
@@ -55,7 +55,9 @@ class Leaving:
     def facts(self) -> dict[str, str]:
         """What the table meta has to move, and the highest number of a case, by the names that a PostgreSQL store gives them."""
         found = {name: self._connection.execute(self._sql["select_meta"], (name,)).fetchone() for name in FACTS}
-        return {"cases": str(self._core.highest), **{name: row[0] for name, row in found.items() if row is not None}}
+        turns = self._connection.execute(self._sql["select_subscribers"]).fetchall()
+        subscribers = {name: turn_text(NO_ENGINE, turn_of(value)[1]) for name, value in turns}
+        return {"cases": str(self._core.highest), **{name: row[0] for name, row in found.items() if row is not None}, **subscribers}
 
     def counts(self) -> list[Row]:
         """How many cases there are: rows of process, status, place and number; running cases are counted as ready."""

@@ -15,6 +15,8 @@ from pointsman.store.states import state_from
 CASE_COLUMNS = len(CaseRow._fields)
 LATEST = 1 << 62  # beyond any revision
 INTAKE = "intake"  # the name in the table meta of who paused the intake
+SUBSCRIBER = "subscriber "  # and its name: the name in the table meta of how far a subscriber has read
+NO_ENGINE = 0  # the number of no engine
 
 
 def case_row(row: Sequence[Any]) -> CaseRow:
@@ -56,3 +58,19 @@ def message_row(row: Sequence[Any]) -> MessageRow:
 def effect_row(row: Sequence[Any]) -> EffectRow:
     """Convert a row of the ledger."""
     return EffectRow._make((*row[:4], EffectStatus(row[4]), *row[5:]))
+
+
+def subscriber_name(subscriber: str) -> str:
+    """The name in the table meta of how far a subscriber has read."""
+    return f"{SUBSCRIBER}{subscriber}"
+
+
+def turn_text(engine: int, cursor: str) -> str:
+    """What the table meta has of a subscriber: the number of the engine that has its turn, and its cursor."""
+    return f"{engine} {cursor}"
+
+
+def turn_of(text: str) -> tuple[int, str]:
+    """Read such a text."""
+    engine, _, cursor = text.partition(" ")
+    return int(engine), cursor

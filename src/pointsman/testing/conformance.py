@@ -15,6 +15,7 @@ from pointsman.testing.conformance_looking import LookingConformance
 from pointsman.testing.conformance_messages import MessagesConformance
 from pointsman.testing.conformance_retention import RetentionConformance
 from pointsman.testing.conformance_schedules import IntakeConformance, ScheduleConformance
+from pointsman.testing.conformance_subscribers import SubscriberConformance
 from pointsman.testing.scenarios import OpenStore, new_case, next_of
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "RetentionConformance",
     "ScheduleConformance",
     "StoreConformance",
+    "SubscriberConformance",
     "new_case",
     "next_of",
 ]
@@ -40,6 +42,6 @@ __all__ = [
 
 class StoreConformance(
     CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, IntakeConformance, RetentionConformance,
-    LookingConformance, FindingConformance, CheckpointConformance,
+    LookingConformance, FindingConformance, CheckpointConformance, SubscriberConformance,
 ):  # fmt: skip
     """Tests of the promises of every store."""

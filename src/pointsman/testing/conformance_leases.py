@@ -1,4 +1,4 @@
-"""The promises of a store that several engines share (S19 to S21, S27, S33); a part of the suite in conformance.py."""
+"""The promises of a store that several engines share (S19 to S21, S27, S33, S34); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -216,6 +216,28 @@ class LeaseConformance:
             assert kept is not None
             assert kept.status is Status.RUNNING
             assert [one.case.id for one in taken] == [case]
+
+        check_handles(scenario)
+
+    def test_s34_one_engine_reads_for_a_subscriber(self, check_handles: Callable[..., None]) -> None:
+        """Until its lease ends; then another one goes on where it was."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            seconds = _lease(first)
+            taken = await first.take_turn("hooks", begin="7")
+            refused = [await second.take_turn("hooks", begin="7"), await second.advance("hooks", "8")]
+            kept = await first.advance("hooks", "9")
+            await handles.pass_seconds(seconds / 2)
+            await second.renew()
+            await handles.pass_seconds(seconds / 2)
+
+            over = await second.take_turn("hooks", begin="7")
+
+            assert (taken, refused, kept, over) == ("7", [None, False], True, "9")
+            assert not await first.advance("hooks", "10")
+            await second.close()
+            assert await (await handles.another()).take_turn("hooks", begin="") == "9"
 
         check_handles(scenario)
 

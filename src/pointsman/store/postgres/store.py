@@ -23,6 +23,7 @@ from pointsman.store.postgres.messages import post_message
 from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
 from pointsman.store.postgres.writes import Writing
+from pointsman.store.stored_rows import subscriber_name, turn_of, turn_text
 
 NOTIFY_SECONDS = 0.05  # between two notifications: each takes a lock that all commits of the server share, and wakes every engine
 POLL_SECONDS = 1.0  # between two looks for commits of other engines, where no notification arrives
@@ -132,6 +133,18 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         """The versions that living engines accept; see the contract."""
         rows = await self.connections.rows(self.connections.sql["announced"], {"skew": self._skew()})
         return {(process, int(version)) for process, _, version in (row[0].rpartition(" ") for row in rows)}
+
+    async def take_turn(self, subscriber: str, *, begin: str) -> str | None:
+        """Take the turn of a subscriber; see the contract."""
+        values = {"name": subscriber_name(subscriber), "engine": self._writing.engine, "begin": begin, "skew": self._skew()}
+        rows = await self.connections.repeatable(self.connections.sql["take_turn"], values)
+        return turn_of(rows[0][0])[1] if rows else None
+
+    async def advance(self, subscriber: str, cursor: str) -> bool:
+        """Store how far a subscriber has read; see the contract."""
+        engine = self._writing.engine
+        values = {"name": subscriber_name(subscriber), "engine": str(engine), "value": turn_text(engine, cursor)}
+        return bool(await self.connections.repeatable(self.connections.sql["advance_subscriber"], values))
 
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield after commits of other engines; see the contract."""

@@ -58,6 +58,18 @@ INSERT INTO pointsman.meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLIC
 -- Delete a fact about the database itself.
 DELETE FROM pointsman.meta WHERE name = %(name)s;
 
+-- name: take_turn
+-- Take the turn of a subscriber, unless another engine with a lease has it.
+INSERT INTO pointsman.meta AS m (name, value) VALUES (%(name)s, %(engine)s::bigint || ' ' || %(begin)s::text)
+ON CONFLICT (name) DO UPDATE SET value = %(engine)s::bigint || substr(m.value, strpos(m.value, ' '))
+ WHERE split_part(m.value, ' ', 1)::bigint = %(engine)s::bigint OR NOT EXISTS (
+   SELECT FROM pointsman.engines WHERE id = split_part(m.value, ' ', 1)::bigint AND lease_until > pointsman.store_time(%(skew)s))
+RETURNING value;
+
+-- name: advance_subscriber
+-- Store how far a subscriber has read, if the engine has its turn.
+UPDATE pointsman.meta SET value = %(value)s WHERE name = %(name)s AND split_part(value, ' ', 1) = %(engine)s RETURNING name;
+
 -- name: select_outcomes
 -- The outcomes of a process's cases that are done, with one index look-up for each.
 WITH RECURSIVE outcomes (outcome) AS (

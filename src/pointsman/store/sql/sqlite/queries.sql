@@ -454,6 +454,10 @@ UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;
 -- A fact about the database itself.
 SELECT value FROM meta WHERE name = ?;
 
+-- name: select_subscribers
+-- How far the subscribers have read.
+SELECT name, value FROM meta WHERE name >= 'subscriber ' AND name < 'subscriber!';
+
 -- name: set_meta
 INSERT OR REPLACE INTO meta VALUES (?, ?);
 

@@ -1,0 +1,139 @@
+"""Subscribers: each is called with every event, in order, from a cursor in the store. A slow or failing one delays nobody and misses nothing."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pointsman.errors import PointsmanError, StoreError
+from pointsman.kernel.rows import EventRow
+from pointsman.runtime.ports import Ports
+from pointsman.store.base import Reader
+
+EVENTS_MAX = 500  # events of one delivery: a request of some hundred kilobytes
+NEWEST = 1_000  # rows among which the newest event is looked for; rows of further fields have none
+AGAIN_SECONDS = 1.0  # before a failed delivery is tried again; twice as long before each further try
+AGAIN_MAX_SECONDS = 60.0  # so long a receiver can be back before it is noticed
+TURN_SECONDS = 5.0  # between two looks whether the engine that reads for a subscriber is gone: a part of a lease
+
+log = logging.getLogger("pointsman")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Events for a subscriber, in the order of their commits: those after the cursor `after`. `reader` reads more about their cases."""
+
+    events: Sequence[EventRow]
+    after: str
+    reader: Reader
+
+
+class Subscriber(Protocol):
+    """Is called with all events. Of the engines that share a database, one calls it for all."""
+
+    @property
+    def name(self) -> str:
+        """The name of its cursor in the database: a subscriber of another name begins anew, with the events of today."""
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Take in events. If it raises, or the engine dies, it is called again with the same events, perhaps in another engine."""
+
+
+class Subscription:
+    """One subscriber of one engine."""
+
+    def __init__(self, ports: Ports, subscriber: Subscriber, check_running: Callable[[], None]) -> None:
+        self.changed = asyncio.Event()
+        self.failures = 0  # deliveries that failed since the last one that did not
+        self.delivered = 0  # events that this engine has delivered
+        self._ports = ports
+        self._subscriber = subscriber
+        self._check_running = check_running
+        self._cursor: str | None = None  # while this engine has the turn
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The subscriber's name."""
+        return self._subscriber.name
+
+    async def begin(self) -> None:
+        """Begin to deliver: a subscriber that is new in the database gets what is committed from now on. Raises StoreError."""
+        await self._take_turn()
+        self._task = asyncio.create_task(self._run(), name=f"pointsman-subscriber-{self.name}")
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Deliver what has been committed, for up to `grace_seconds`, and end. What is left is delivered when an engine is opened again."""
+        if self._task is None:
+            return
+        self._stopping.set()
+        self.changed.set()
+        await asyncio.wait([self._task], timeout=grace_seconds)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self.changed.clear()
+            try:
+                more = await self._deliver_some()
+            except StoreError as error:
+                if self._ended():
+                    return
+                log.debug("subscriber %r waits for the database: %s", self.name, error)
+                more = False
+            if not more and self._ended():
+                return
+            if not more:
+                await self._wait()
+
+    async def _deliver_some(self) -> bool:
+        """Deliver the next events; return whether there may be more to deliver now. Raises StoreError."""
+        store = self._ports.store
+        if self._cursor is None:
+            await self._take_turn()
+        if self._cursor is None:
+            return False
+        events = await store.reader.events(after=self._cursor, limit=EVENTS_MAX)
+        if not events or not await self._delivers(Delivery(events, self._cursor, store.reader)):
+            return False
+        self._ports.failpoints("subscriber.delivered")
+        self._cursor = events[-1].cursor if await store.advance(self.name, events[-1].cursor) else None
+        self.delivered += len(events)
+        return True
+
+    async def _take_turn(self) -> None:
+        newest = await self._ports.store.reader.newest_events(limit=NEWEST)
+        self._cursor = await self._ports.store.take_turn(self.name, begin=newest[-1].cursor if newest else "")
+
+    async def _delivers(self, delivery: Delivery) -> bool:
+        try:
+            await self._subscriber.deliver(delivery)
+        except Exception as error:
+            if not self.failures:
+                log.warning(
+                    "subscriber %r failed (%s: %s); it is called again, and misses no event", self.name, type(error).__name__, error
+                )
+            self.failures += 1
+            return False
+        if self.failures:
+            log.warning("subscriber %r goes on after %d failures", self.name, self.failures)
+        self.failures = 0
+        return True
+
+    async def _wait(self) -> None:
+        """Wait for a change, or for the time of another try."""
+        clock = self._ports.clock
+        if self.failures:
+            await clock.wait(self._stopping, min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2.0 ** min(self.failures - 1, 20)))
+        else:
+            await clock.wait(self.changed, TURN_SECONDS if self._cursor is None else None)
+
+    def _ended(self) -> bool:
+        try:
+            self._check_running()
+        except PointsmanError:
+            return True
+        return self._stopping.is_set()
