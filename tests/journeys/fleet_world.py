@@ -9,9 +9,10 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,6 +38,8 @@ DELAY_SECONDS = 0.1  # for each request and each answer
 LOOK_SECONDS = 0.05  # between two looks at whether cases were taken over
 UNDERWAY = 10  # orders at once
 MENDING_SECONDS = 60  # far beyond what it takes to work off the rest: a case that nobody drives fails the test instead
+
+Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass
@@ -100,6 +103,7 @@ class Fleet:
         self.told = Told()
         self.places: list[Place] = []
         self.watching: list[asyncio.Task[None]] = []
+        self.operating: list[asyncio.Task[None]] = []
         self.over = False
         self.closing = False  # then nobody hires workers any more
         self.numbers = 0
@@ -116,6 +120,7 @@ class Fleet:
                     self.told.did[scene] += 1
                 self.over = True
                 await asyncio.wait(customers)  # with workers: a customer whose worker has ended asks another one
+            await asyncio.gather(*self.operating)
             await asyncio.gather(*self.watching)
             self.closing = True
             await self._end_workers()
@@ -151,6 +156,9 @@ class Fleet:
     def expect(self, holds: bool, otherwise: str) -> None:
         if not holds:
             self.told.wrong.append(otherwise)
+
+    def _expect_own_changes(self, case: int, reason: str | None) -> None:
+        self.expect("nobody else has changed" not in str(reason), f"case {case}: {reason}")
 
     # The processes.
 
@@ -293,21 +301,46 @@ class Fleet:
         while not self.over or self.numbers < orders_min:
             number, self.numbers = self.numbers, self.numbers + 1
             started = await self._ask(do="start", number=number)
-            self.told.cases[number] = started["case"]
-            await self._ask(do="settled", case=started["case"])
+            case = self.told.cases[number] = started["case"]
+            if (await self._ask(do="settled", case=case))["status"] == Status.PARKED:
+                self.operating.append(asyncio.create_task(self._operate(case)))
+
+    async def _operate(self, case: int) -> None:
+        """Do what an operator does, beside the next orders, until a parked case is done."""
+        client = Client(self.port)
+        while (row := await self._ask(do="settled", case=case))["status"] == Status.PARKED:
+            self._expect_own_changes(case, row["reason"])
+            await self._mend(case, client, self._ask_once, STOPPED_SECONDS)
 
     async def _ask(self, **what: Any) -> dict[str, Any]:
         """Ask a worker, and ask another one where it ended or its store failed before it had answered."""
-        while True:
-            place = self.random.choice(self.places)
-            if not place.hired.is_set() or place.worker is None:
-                await asyncio.sleep(0.02)
-                continue
-            told = await place.worker.ask(what)
-            if "error" not in told:
-                return told
+        while "error" in (told := await self._ask_once(what)):
             self.told.asked_again += 1
             await asyncio.sleep(0.02)
+        return told
+
+    async def _ask_once(self, what: dict[str, Any]) -> dict[str, Any]:
+        while not (place := self.random.choice(self.places)).hired.is_set() or place.worker is None:  # noqa: ASYNC110 - one of several events
+            await asyncio.sleep(0.02)
+        return await place.worker.ask(what)
+
+    async def _mend(self, case: int, client: Client, ask: Ask, stopped_seconds: float) -> None:
+        """Say of each call in doubt whether it happened, or redrive the case if there is none.
+
+        Nothing is said again where the worker ended before it answered: by then there may be another call in doubt. A worker that is stopped just
+        before a call makes it when it goes on, at most `stopped_seconds` late.
+        """
+        told = await ask({"do": "effects", "case": case})
+        if "error" in told:
+            return
+        doubtful = [entry for entry in told["effects"] if entry["status"] in {"intended", "in_doubt"}]
+        if not doubtful:
+            await ask({"do": "redrive", "case": case})
+        for entry in doubtful:
+            await asyncio.sleep(max(0.0, entry["deadline"] + SETTLE_SECONDS + stopped_seconds - time.time()))
+            found = await client.look_up(entry["key"])
+            answer = await ask({"do": "resolve", "key": entry["key"], "receipt": found["receipt"]})
+            self.told.resolved += "error" not in answer
 
     # What is found when all is over.
 
@@ -328,31 +361,23 @@ class Fleet:
         async with Engine.open(self.url, [orders(self.first_seconds)], resources={"client": client}) as engine:
             try:
                 async with asyncio.timeout(MENDING_SECONDS):
-                    while left := await self._mend(engine, client):  # noqa: ASYNC110 - the last of many cases
+                    while left := await self._mend_all(engine, client):  # noqa: ASYNC110 - the last of many cases
                         await asyncio.sleep(0.05)
             except TimeoutError:
                 self.told.wrong.append(f"never at rest: {left}")
             self._count()
             return await self._look_at_cases(engine.reader)
 
-    async def _mend(self, engine: Engine, client: Client) -> list[str]:
-        """Resolve what is parked as an operator does. Return the cases that are not done."""
+    async def _mend_all(self, engine: Engine, client: Client) -> list[str]:
+        """Mend what is parked. Return the cases that are not done."""
         left = []
         for row in await engine.reader.cases(limit=10 * self.numbers + 10):
             if row.status is Status.DONE:
                 continue
             left.append(f"case {row.id} is {row.status} at {row.step}: {row.reason}")
-            if row.status is not Status.PARKED:
-                continue
-            self.expect("nobody else has changed" not in str(row.reason), f"case {row.id}: {row.reason}")
-            doubtful = [entry for entry in await engine.reader.effects(row.id) if entry.status in {"intended", "in_doubt"}]
-            if not doubtful:
-                await obey(engine, {"do": "redrive", "case": row.id})
-            for entry in doubtful:
-                await asyncio.sleep(max(0.0, entry.deadline + SETTLE_SECONDS - time.time()))
-                found = await client.look_up(entry.key)
-                await obey(engine, {"do": "resolve", "key": entry.key, "receipt": found["receipt"]})
-                self.told.resolved += 1
+            if row.status is Status.PARKED:
+                self._expect_own_changes(row.id, row.reason)
+                await self._mend(row.id, client, partial(obey, engine), 0.0)
         return left
 
     def _count(self) -> None:
