@@ -27,6 +27,25 @@ def test_a_case_is_started_shown_and_answered(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_the_same_answer_again_changes_nothing_and_is_no_error(tmp_path: Path) -> None:
+    recorded: list[tuple[str, int]] = []
+
+    async def body() -> None:
+        async with served(tmp_path, record=lambda _, did, about: recorded.append((did, about["status"]))) as (engine, client):
+            case = (await client.post("/api/v1/cases", json={"process": "claims", "state": {"text": "fire"}})).json()["case"]
+            await engine.wait_until_resting(case)
+            task = (await client.get(f"/api/v1/cases/{case}/task")).json()
+            said = {"digest": task["digest"], "answer": {"paid": True}, "edits": {"letter": "Dear Ada"}}
+
+            tries = [said, said, {**said, "answer": {"paid": False}}, {**said, "edits": {}}]
+            codes = [(await client.post(f"/api/v1/cases/{case}/answer", json=one)).status_code for one in tries]
+
+            assert codes == [200, 200, 409, 409]
+            assert recorded == [("start", 201), ("answer", 200), ("answer", 409), ("answer", 409)]
+
+    asyncio.run(body())
+
+
 def test_an_answer_to_something_else_than_what_was_shown_is_refused(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):

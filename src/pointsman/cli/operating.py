@@ -152,13 +152,10 @@ def answer(
     value, rewritten, who = or_exit(lambda: (parsed("ANSWER", given), assigned(edits), _who(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
-        try:
-            return await client.answer(case, digest, value, edits=rewritten, by=who)
-        except Refused:
-            async with open_reader(at.place) as reader:  # the same answer twice is one answer
-                if answered_alike(await history_of(reader, case), digest, who, value):
-                    return None
-            raise
+        async with open_reader(at.place) as reader:
+            if answered_alike(await history_of(reader, case), digest, who, value, rewritten):
+                return None
+        return await client.answer(case, digest, value, edits=rewritten, by=who)
 
     _print_case(at, case, _reached(at, call))
 

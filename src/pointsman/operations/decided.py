@@ -1,6 +1,7 @@
 """Find out whether a decision whose answer got lost was taken: the events of its case say who decided, and when."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pointsman.kernel.events import Kind
@@ -21,16 +22,22 @@ async def decided_since(reader: Reader, case: int, by: str, after: str) -> bool:
     return any(json.loads(event.facts).get("by") == by for event in await reader.events(after=after, case=case))
 
 
-def answered_alike(history: History, digest: str, by: str, answer: Any) -> bool:
-    """Return whether this person gave this answer (JSON) to the pause that showed `digest`. Members left out may have any value."""
-    shown = False
+def answered_alike(history: History, digest: str, by: str, answer: Any, edits: Mapping[str, Any]) -> bool:
+    """Return whether this person gave this answer (JSON), with these edits, to the pause that showed `digest`.
+
+    Members left out of the answer may have any value.
+    """
+    shown = alike = False
     for event in history.events:
         facts = json.loads(event.facts)
         if event.kind == Kind.PAUSED:
             shown = facts["digest"] == digest
+            alike = alike and not shown  # it is asked again
         elif event.kind == Kind.RESUMED and shown:
-            return bool(facts["by"] == by and _fits(answer, history.state.get(facts["fields"][0])))
-    return False
+            written, *rewritten = facts["fields"]
+            given = {written: answer, **edits}
+            alike = facts["by"] == by and {*rewritten} == {*edits} and _fits(given, history.state)
+    return alike
 
 
 def _fits(given: Any, stored: Any) -> bool:

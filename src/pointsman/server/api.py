@@ -35,8 +35,9 @@ from pointsman.client.schemas import (
     TaskView,
     VacuumedView,
 )
-from pointsman.errors import Stale
+from pointsman.errors import Refused, Stale
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.decided import answered_alike
 from pointsman.operations.explain import explain_case
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
@@ -120,11 +121,22 @@ async def task(case: CaseNumber, engine: InEngine, _: Reads) -> TaskView:
 
 @router.post("/cases/{case}/answer")
 async def answer(case: CaseNumber, body: Answer, request: Request, engine: InEngine, _: Answers) -> CaseView:
-    """Answer the pause of a case. 409 says that somebody was first, or that what was shown has changed."""
-    pending = await engine.pending(case)
-    if pending.digest != body.digest:
-        raise Stale(f"what case {case} showed has changed since; look at it again.", current=pending)
-    return case_view(await engine.resume(pending.token, body.answer, by=acting(request, body.by), edits=body.edits))
+    """Answer the pause of a case. 409 says that somebody was first, or that what was shown has changed.
+
+    The same answer of the same person again changes nothing, and is no error.
+    """
+    by = acting(request, body.by)
+    try:
+        pending = await engine.pending(case)
+        if pending.digest != body.digest:
+            raise Stale(f"what case {case} showed has changed since; look at it again.", current=pending)
+        return case_view(await engine.resume(pending.token, body.answer, by=by, edits=body.edits))
+    except Refused:
+        history = await history_of(engine.reader, case)
+        if not answered_alike(history, body.digest, by, body.answer, body.edits):
+            raise
+        tell_audit(request, None)
+        return case_view(history.case)
 
 
 @router.post("/cases/{case}/assign")
