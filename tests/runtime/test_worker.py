@@ -26,7 +26,7 @@ from pointsman import (
 )
 from pointsman.errors import EngineStopped, LeaseLost
 from pointsman.runtime.clock import SystemClock
-from pointsman.runtime.worker import AGAIN_MAX_SECONDS
+from pointsman.runtime.worker import AGAIN_MAX_SECONDS, SLOW_SECONDS
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
@@ -88,6 +88,26 @@ def test_a_worker_waits_longer_each_time_and_tells_it_once(caplog: pytest.LogCap
         assert [record.message for record in caplog.records] == [
             "the worker opens its engine again: the database is away", "the worker goes on: it has opened its engine again",
         ]  # fmt: skip
+
+    run(body)
+
+
+def test_a_worker_that_waits_long_for_its_engine_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        clock, opening = ManualClock(), Opening()
+
+        @asynccontextmanager
+        async def slow() -> AsyncIterator[Engine]:
+            while not caplog.records:
+                clock.advance(SLOW_SECONDS)
+                await asyncio.sleep(0)
+            async with opening() as engine:
+                yield engine
+
+        async with Worker(slow, clock=clock).working() as engine:
+            assert await engine.reader.counts() == {}
+
+        assert ["is not open after 5 seconds" in record.message for record in caplog.records] == [True]
 
     run(body)
 

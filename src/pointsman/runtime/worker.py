@@ -15,6 +15,7 @@ from pointsman.runtime.engine import Engine
 
 AGAIN_SECONDS = 0.2  # before the first try to open the engine again; twice as long before each further one
 AGAIN_MAX_SECONDS = 10.0  # so long a database can be back before a worker notices
+SLOW_SECONDS = 5.0  # far above what it takes to open an engine, and soon enough for a person who waits for it
 READY_SECONDS = 2.0  # for the database's answer: a probe waits no longer than a few seconds
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Worker:
             begun = self._clock.monotonic()
             try:
                 async with AsyncExitStack() as stack:
-                    engine = await _unless(stop, stack.enter_async_context(self._opening()))
+                    engine = await _unless(stop, self._open(stack))
                     if engine is None:
                         return
                     begun = self._clock.monotonic()
@@ -109,6 +110,21 @@ class Worker:
                 await self._engine.check_ready()
         except TimeoutError:
             raise StoreAway("the database does not answer; check the network, and that its server runs.") from None
+
+    async def _open(self, stack: AsyncExitStack) -> Engine:
+        telling = asyncio.create_task(self._tell_slow())
+        try:
+            return await stack.enter_async_context(self._opening())
+        finally:
+            telling.cancel()
+
+    async def _tell_slow(self) -> None:
+        await self._clock.wait(asyncio.Event(), SLOW_SECONDS)
+        if not self._away:
+            log.warning(
+                "the engine is not open after %g seconds, and the worker waits for it; check that the database answers, and that its server"
+                " has about ten free connections for this role", SLOW_SECONDS,
+            )  # fmt: skip
 
     def _works(self, engine: Engine) -> None:
         if self._away:
