@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from pointsman.runtime.tasks import Task, TaskPage
     from pointsman.runtime.worker import Worker, stop_signals
     from pointsman.store.base import Reader
-    from pointsman.store.postgres import is_url, postgres_place, reading_url
+    from pointsman.store.postgres import is_url, migrate_url, postgres_place, reading_url
     from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
     from pointsman.store.sqlite_file import has_engine
     from pointsman.store.sqlite_reader import open_reader
@@ -125,7 +125,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.tasks": "Task TaskPage",
     "runtime.worker": "Worker stop_signals",
     "store.base": "Reader",
-    "store.postgres": "is_url postgres_place reading_url",
+    "store.postgres": "is_url migrate_url postgres_place reading_url",
     "store.query": "CaseCount CasePage CaseQuery FoundCase Order",
     "store.sqlite_file": "has_engine",
     "store.sqlite_reader": "open_reader",
@@ -249,6 +249,7 @@ __all__ = [
     "http_outcome",
     "is_url",
     "last_event",
+    "migrate_url",
     "open_blocking",
     "open_reader",
     "otherwise",

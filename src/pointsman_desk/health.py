@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pointsman import PointsmanError
+from pointsman import PointsmanError, migrate_url
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import DeskError, PolicyInvalid, message_of
 from pointsman_desk.folder import is_new
@@ -37,7 +37,8 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable or set another `home`.")
     yield Finding("disk", _full(config))
     if config.database is not None:
-        database = _looked("database", lambda: is_new(config))
+        url = config.database
+        database = _looked("database", lambda: _check_database(config, url))
         yield database
         if database.problem is not None:
             return  # all that follows would say the same
@@ -70,6 +71,14 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
             f"{account.name} has not been checked for a long time; start `pointsman-desk serve`." if late else None
         )
         yield Finding(f"mailbox {account.name}", problem)
+
+
+def _check_database(config: DeskConfig, url: str) -> None:
+    """Check that the server can be used, and that the desk's role may create the tables that are missing."""
+    with tables_for(config, create=False) as tables:
+        if tables is not None:
+            tables.check()
+    asyncio.run(migrate_url(url, dry_run=True))
 
 
 def _beside_the_cases(config: DeskConfig) -> Iterator[Finding]:

@@ -54,6 +54,13 @@ class SharedTables:
             if self._connection is not None:
                 self._connection.close()
 
+    def check(self) -> None:
+        """Check that this role may use the tables, or create them if they are missing. Changes nothing."""
+        with self.using() as connection:
+            may = connection.execute(_sql("may_use" if self.exist else "may_create")).fetchone()[0]
+        if not may:
+            raise IndexUnavailable(self._denied("it has no right to them"))
+
     @contextmanager
     def using(self, *, begins: bool = False) -> Iterator[Connection]:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
@@ -63,7 +70,7 @@ class SharedTables:
                 with connection.transaction() if begins else nullcontext():
                     yield _Statements(connection, self.schema)
             except psycopg.errors.InsufficientPrivilege as error:
-                raise IndexUnavailable(self._denied(error)) from error
+                raise IndexUnavailable(self._denied(" ".join(str(error).split()))) from error
             except psycopg.Error as error:
                 raise IndexUnavailable(
                     f"the tables of the desk in {self.shown} cannot be used now ({' '.join(str(error).split())}); check the URL, and that the "
@@ -107,10 +114,10 @@ class SharedTables:
             connection.execute(_sql("forget_bookmarks"))
             connection.execute(_sql("forget_outbox"))
 
-    def _denied(self, error: psycopg.Error) -> str:
+    def _denied(self, why: str) -> str:
         role = f'"{self._connection.info.user}"' if self._connection is not None else "the desk's role"
         return (
-            f"the role {role} may not use or create the tables of the desk in {self.shown} ({' '.join(str(error).split())}); run `CREATE SCHEMA IF NOT"
+            f"the role {role} may not use or create the tables of the desk in {self.shown} ({why}); run `CREATE SCHEMA IF NOT"
             f" EXISTS {self.schema}; GRANT ALL ON SCHEMA {self.schema} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA {self.schema} TO {role}` as the"
             " owner of the database."
         )

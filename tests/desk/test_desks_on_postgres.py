@@ -128,6 +128,34 @@ def test_a_run_says_that_another_desk_reads_the_mailbox(desk: Commands, tables: 
     assert "1 new" in here.output
 
 
+def test_the_doctor_says_which_right_is_missing(desk: Commands, postgres: Server, postgres_url: str) -> None:
+    schema = postgres_url.rpartition("schema=")[2]
+    role = f"{schema}_app"
+    postgres.execute(f"CREATE ROLE {role} LOGIN")
+    text = desk.file.read_text(encoding="utf-8")
+    desk.file.write_text(text.replace("//postgres@", f"//{role}@"), encoding="utf-8")
+
+    def problem() -> str:
+        return str(next(one["problem"] for one in json.loads(desk("doctor", "--json").output) if one["what"] == "database"))
+
+    told = [problem()]
+    try:
+        for name in (f"{schema}_desk", schema):
+            postgres.execute(f"CREATE SCHEMA {name}; GRANT ALL ON SCHEMA {name} TO {role}")
+            told.append(problem())
+        with closing(SharedTables(postgres_url)):
+            told.append(problem())
+    finally:
+        postgres.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+    assert [f"CREATE SCHEMA IF NOT EXISTS {schema}_desk" in told[0], f"`CREATE SCHEMA {schema};" in told[1], told[2]] == [
+        True,
+        True,
+        "None",
+    ]
+    assert f"GRANT ALL ON ALL TABLES IN SCHEMA {schema}_desk TO" in told[3]
+
+
 def test_a_command_says_that_the_database_cannot_be_reached(desk: Commands) -> None:
     desk.file.write_text('database = "postgresql://desk:secret@127.0.0.1:1/none"', encoding="utf-8")
 

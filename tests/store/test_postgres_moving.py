@@ -288,6 +288,8 @@ def test_an_engine_does_not_open_a_file_that_has_moved(file: Path, postgres_url:
             asyncio.run(way)
     with open_reader(file) as reader:
         assert len(asyncio.run(reader.cases())) == 11  # what was there can still be read
+    code, told = pointsman("ps", "--db", file)
+    assert (code, "have moved to postgresql://" in told) == (0, True), told
 
 
 def test_a_file_that_is_in_use_is_refused(file: Path, postgres_url: str) -> None:

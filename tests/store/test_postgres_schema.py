@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -86,7 +88,8 @@ def test_an_empty_schema_of_an_administrator_is_used(postgres_url: str) -> None:
 def test_engines_that_open_at_once_prepare_it_once(postgres_url: str) -> None:
     async def all_at_once() -> None:
         async with connected(postgres_url) as one, connected(postgres_url) as two, connected(postgres_url) as three:
-            await asyncio.gather(*(prepare(connections) for connections in (one, two, three, one, two, three)))
+            ran = await asyncio.gather(*(prepare(connections) for connections in (one, two, three, one, two, three)))
+            assert sorted(chain(*ran)) == NUMBERS, "each is told by the one that ran it"
 
     asyncio.run(all_at_once())
     assert on(postgres_url, missing) == []
@@ -142,6 +145,8 @@ def _app_url(postgres_url: str, postgres: Server) -> Any:
 def test_a_role_without_rights_is_told_which_it_needs(postgres_url: str, app_url: str, postgres: Server) -> None:
     name = schema_of(postgres_url)
     told = refused(app_url, prepare, StoreUnwritable)
+    assert refused(app_url, partial(missing, to_run=True), StoreUnwritable) == told, "a dry run says the same"
+    assert on(app_url, missing) == NUMBERS, "who only reads needs no right to create"
     assert f'CREATE SCHEMA {name}; GRANT ALL ON SCHEMA {name} TO "{name}_app"' in told
     assert "app:app" not in told
     postgres.execute(f"CREATE SCHEMA {name}")

@@ -33,12 +33,12 @@ def migrate(
     place = or_exit(lambda: database(url, given_by="name its URL after the command"))
     if isinstance(place, Path):
         exit_with(f"{place} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
-    missing = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run, confirmed=confirm_history)))
+    numbers = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run, confirmed=confirm_history)))
     for number, text in migrations("postgres"):
-        if number in missing:
+        if number in numbers:
             console.print(f"{number:04} {_title(text)}", markup=False)
-    if missing:
-        done = f"{len(missing)} missing; nothing was changed" if dry_run else f"{len(missing)} done"
+    if numbers:
+        done = f"{len(numbers)} missing; nothing was changed" if dry_run else f"{len(numbers)} done"
         console.print(f"migrations: {done}")
     else:
         console.print("migrations: none is missing")

@@ -103,10 +103,12 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
 
 
 def look_at(db: str | None, look: Callable[["Reader"], Coroutine[Any, Any, None]]) -> None:
-    """Open the database and call `look`. Print an error as one sentence and exit with its code."""
+    """Open the database and call `look`. Print an error as one sentence and exit with its code. Say first if the cases have moved elsewhere."""
 
     async def body() -> None:
         async with open_reader(database(db)) as reader:
+            if isinstance(reader, SqliteReader) and (moved := reader.moved()) is not None:
+                print(f"pointsman: {moved}", file=sys.stderr)
             await look(reader)
 
     try:

@@ -181,6 +181,16 @@ def moved_to(connection: sqlite3.Connection) -> Moved | None:
     return None if row is None else Moved(**json.loads(row[0]))
 
 
+def tell_moved(connection: sqlite3.Connection, path: Path) -> str | None:
+    """A sentence that says where the cases of this file have gone, or are going, and what to do; None if they are here."""
+    moved = moved_to(connection)
+    if moved is None:
+        return None
+    if moved.finished:
+        return f"the cases of {path} have moved to {moved.place}; open that instead."
+    return f"the cases of {path} are being moved to {moved.place}; run `pointsman move --from {path} --to '{moved.place}'` to finish that."
+
+
 def refuse_older(path: Path) -> None:
     """Raise StoreError if the file is not one of this release: of an earlier one, a later one or another program, or if there is none."""
     with contextlib.closing(_connect_to_look(path)) as connection:
@@ -332,13 +342,8 @@ def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _refuse_moved(connection: sqlite3.Connection, path: Path) -> None:
-    moved = moved_to(connection)
-    if moved is not None and moved.finished:
-        raise StoreError(f"the cases of {path} have moved to {moved.place}; open that instead.")
-    if moved is not None:
-        raise StoreError(
-            f"the cases of {path} are being moved to {moved.place}; run `pointsman move --from {path} --to '{moved.place}'` to finish that."
-        )
+    if (told := tell_moved(connection, path)) is not None:
+        raise StoreError(told)
 
 
 def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:

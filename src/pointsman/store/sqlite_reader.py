@@ -18,7 +18,7 @@ from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, 
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
-from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine
+from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine, tell_moved
 from pointsman.store.statements import statements
 from pointsman.store.stored_rows import (
     INTAKE,
@@ -269,6 +269,10 @@ class SqliteReader:
     def stop_when(self, over: Callable[[], bool]) -> None:
         """Make each read fail that still runs when `over` has become true."""
         self._connection.set_progress_handler(over, PROGRESS_OPERATIONS)
+
+    def moved(self) -> str | None:
+        """A sentence that says where the cases of this file have gone, or are going; None if they are here."""
+        return tell_moved(self._connection, self.path)
 
     def shut(self) -> None:
         """Close the connection."""

@@ -2,6 +2,13 @@
 SELECT to_regclass('main.mailboxes') IS NOT NULL;
 -- name: has_schema
 SELECT to_regnamespace('main') IS NOT NULL;
+-- name: may_create
+SELECT CASE WHEN to_regnamespace('main') IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege('main', 'CREATE') END;
+-- name: may_use
+SELECT coalesce(bool_and(has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+                         AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')), false)
+  FROM pg_class WHERE relnamespace = to_regnamespace('main') AND relkind = 'r';
 -- name: create_schema
 CREATE SCHEMA main;
 -- name: lock

@@ -59,7 +59,9 @@ async def reading_url(url: str) -> "AsyncIterator[Reader]":
 
 
 async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = False) -> list[int]:
-    """Check the server, and create or migrate the tables, unless it is a `dry_run`. Return the numbers of the migrations that were missing.
+    """Check the server, and create or migrate the tables. Return the numbers of the migrations that ran here.
+
+    A `dry_run` changes nothing, and returns the numbers of those that would run.
 
     `confirmed` says that an operator knows what happened since the moment to which the database may have gone back.
 
@@ -73,10 +75,9 @@ async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = Fals
     try:
         await connections.open()
         await schema.check(connections)
-        missing = await schema.missing(connections)
-        if not dry_run:
-            await schema.prepare(connections, confirmed=confirmed)
-        return missing
+        if dry_run:
+            return await schema.missing(connections, to_run=True)
+        return await schema.prepare(connections, confirmed=confirmed)
     finally:
         await connections.close()
 

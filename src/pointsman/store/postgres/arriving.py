@@ -141,7 +141,7 @@ async def looking(url: str) -> AsyncIterator[Arriving | None]:
     try:
         await connections.open()
         await schema.check(connections)
-        if await schema.missing(connections):
+        if await schema.missing(connections, to_run=True):
             yield None
         else:
             async with connections.transaction() as connection:

@@ -35,15 +35,18 @@ async def check(connections: Connections) -> None:
         )
 
 
-async def prepare(connections: Connections, *, confirmed: bool = False) -> None:
+async def prepare(connections: Connections, *, confirmed: bool = False) -> list[int]:
     """Create the schema if it is missing, and run the missing migrations, each in one transaction. Engines that open at once take turns.
+
+    Returns the numbers of the migrations that ran here.
 
     Raises StoreError if the database may have gone back in time, unless that is `confirmed`.
     Raises StoreNewer for tables of a newer release, StoreForeign for a schema that is not ours, and StoreUnwritable if this role may not
     create what is missing.
     """
-    while await _migrate_one(connections):
-        pass
+    ran = []
+    while (number := await _migrate_one(connections)) is not None:
+        ran.append(number)
     async with locked(connections) as connection:
         raised = await rows_of(connection, connections.sql["raise_era"])
     if raised:
@@ -53,13 +56,21 @@ async def prepare(connections: Connections, *, confirmed: bool = False) -> None:
             raised[0][0],
         )
     await recognise(connections, confirmed=confirmed)
+    return ran
 
 
-async def missing(connections: Connections) -> list[int]:
-    """Return the numbers of the migrations that `prepare` would run now. Changes nothing. Raises like `prepare`."""
+async def missing(connections: Connections, *, to_run: bool = False) -> list[int]:
+    """Return the numbers of the migrations that `prepare` would run now. Changes nothing.
+
+    Raises StoreNewer and StoreForeign as `prepare` does. With `to_run`, raises StoreUnwritable if this role may not run them.
+    """
     async with connections.transaction() as connection:
-        done = await _last_migration(connections, connection, await _look(connections, connection))
-    return [number for number, _ in migrations("postgres") if number > done]
+        found = await _look(connections, connection)
+        done = await _last_migration(connections, connection, found)
+    numbers = [number for number, _ in migrations("postgres") if number > done]
+    if numbers and to_run:
+        _refuse_unprivileged(connections.place, found)
+    return numbers
 
 
 def refuse_unfit(place: Place, server: Mapping[str, str]) -> None:
@@ -117,22 +128,22 @@ async def locked(connections: Connections) -> AsyncIterator[AsyncConnection[Any]
         yield connection
 
 
-async def _migrate_one(connections: Connections) -> bool:
-    """Run the first migration that is missing. Returns False if there is none."""
+async def _migrate_one(connections: Connections) -> int | None:
+    """Run the first migration that is missing, and return its number; None if there is none."""
     place = connections.place
     async with locked(connections) as connection:
         found = await _look(connections, connection)
         done = await _last_migration(connections, connection, found)
         todo = next(((number, text) for number, text in migrations("postgres") if number > done), None)
         if todo is None:
-            return False
+            return None
         _refuse_unprivileged(place, found)
         if not found.exists:
             await rows_of(connection, connections.sql["create_schema"].replace("{schema}", place.schema))
         number, text = todo
         await rows_of(connection, in_schema(text, place.schema))
         await rows_of(connection, connections.sql["set_tables"], {"number": str(number)})
-    return True
+    return number
 
 
 async def _look(connections: Connections, connection: AsyncConnection[Any]) -> _Found:
