@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
     from pointsman.definition.schedules import cron, every
     from pointsman.definition.signature import Item, Peek, Signed
-    from pointsman.definition.state import Blob, Failure, Searchable, State
+    from pointsman.definition.state import Blob, Failure, Private, Searchable, State
     from pointsman.definition.transactions import Database, Transaction
     from pointsman.errors import (
         AlreadyAnswered,
@@ -101,7 +101,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "definition.rules": "Rule compensate each finish otherwise parallel park quorum when",
     "definition.schedules": "cron every",
     "definition.signature": "Item Peek Signed",
-    "definition.state": "Blob Failure Searchable State",
+    "definition.state": "Blob Failure Private Searchable State",
     "definition.transactions": "Database Transaction",
     "errors": "AlreadyAnswered AnswerInvalid BudgetSpent Busy CheckError DefinitionError EngineStopped InputInvalid NoModelResponse NotSent NotWaiting PointsmanError Refused Rejected Stale StoreAway StoreError StoreForeign StoreLocked StoreNewer StoreUnwritable SubprocessCrashed UnknownCase UnknownProcess ValueRefused VersionNotAccepted",
     "kernel.rows": "CaseRow EffectRow EventRow",
@@ -191,6 +191,7 @@ __all__ = [
     "Peek",
     "Pending",
     "PointsmanError",
+    "Private",
     "Process",
     "Reader",
     "Reconcile",

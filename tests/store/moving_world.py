@@ -17,6 +17,7 @@ from pointsman import (
     Limit,
     Log,
     ModelResponse,
+    Private,
     Process,
     Retry,
     Searchable,
@@ -52,7 +53,7 @@ class Mail(BaseModel, frozen=True):
 
 
 class Parcel(State):
-    address: str
+    address: Private[str]
     label: str | None = None
 
 

@@ -108,6 +108,7 @@ async def everything(reader: Any, cases: int) -> Any:
         "limits": await reader.limits(),
         "paused": await reader.intake_paused(),
         "definitions": await reader.definitions(),
+        "private": await reader.private(),
     }
 
 

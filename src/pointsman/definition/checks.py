@@ -21,7 +21,18 @@ from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import AnyStep, Compensate, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
-from pointsman.definition.signature import LOG, SEARCHED, accepts_none, collection_of, fits, has_signature, members, show, signature_of
+from pointsman.definition.signature import (
+    LOG,
+    PRIVATE,
+    SEARCHED,
+    accepts_none,
+    collection_of,
+    fits,
+    has_signature,
+    members,
+    show,
+    signature_of,
+)
 from pointsman.definition.state import STATES_MAX, Failure, State
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
@@ -292,7 +303,7 @@ def _check_log(what: str, field: FieldInfo) -> None:
     """Refuse a log that is something else as well, or whose list has rules of its own: items are checked one by one."""
     if any(member is not type(None) and get_origin(member) is not list for member in members(field.annotation)):
         raise DefinitionError(f"{what}: it is a Log or something else ({show(field.annotation)}); write `Log[...]` or `Log[...] | None`.")
-    if any(one is not LOG and one is not SEARCHED for one in field.metadata):
+    if any(not any(one is mark for mark in (LOG, SEARCHED, PRIVATE)) for one in field.metadata):
         raise DefinitionError(f"{what}: a Log has no bounds of its own; put them on its items, as in `Log[Annotated[str, ...]]`.")
 
 

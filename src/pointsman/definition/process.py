@@ -23,7 +23,7 @@ from pointsman.definition.retention import Retention
 from pointsman.definition.rules import AnyStep, Compensate, Park, Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
-from pointsman.definition.state import State, searchable_of
+from pointsman.definition.state import State, private_of, searchable_of
 from pointsman.definition.transactions import Transaction
 from pointsman.definition.versions import Migration, check_versions
 from pointsman.errors import DefinitionError
@@ -75,6 +75,7 @@ class Process(Generic[S]):
         checks.check_state(name, state)
         self.logs = frozenset(logs_of(state))
         self.searchable = searchable_of(state)
+        self.private = private_of(state)
         check_versions(name, version, self.accepts)
 
     @overload

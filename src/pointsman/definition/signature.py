@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _Mark:
-    """The mark that `Peek`, `Item`, `Log`, `Searchable` or `Signed` puts on a type."""
+    """The mark that `Peek`, `Item`, `Log`, `Searchable`, `Private` or `Signed` puts on a type."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -28,6 +28,7 @@ PEEK = _Mark("Peek")
 ITEM = _Mark("Item")
 LOG = _Mark("Log")
 SEARCHED = _Mark("Searchable")
+PRIVATE = _Mark("Private")
 SIGNED = _Mark("Signed")
 
 Peek = Annotated[T, PEEK]

@@ -4,8 +4,9 @@ import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
+from pydantic.fields import FieldInfo
 
-from pointsman.definition.signature import SEARCHED, marked
+from pointsman.definition.signature import PRIVATE, SEARCHED, marked
 from pointsman.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ Searchable = Annotated[T, SEARCHED]
 """`Searchable[T]` is a field of a state by whose value `CaseQuery` finds its case: by each text and number in it, and by its words.
 
 A field that is made searchable later finds the cases that write it from then on.
+"""
+
+Private = Annotated[T, PRIVATE]
+"""`Private[T]` is a field of a state whose value only those see who may: it is left out of what others are shown, and of the texts of errors.
+
+A field that was private once stays so in a database. `Private[Searchable[T]]` is both: its search terms are stored until its case is erased.
 """
 
 STATES_MAX = 64  # states whose schema and inputs are cached: more than one program declares
@@ -65,7 +72,16 @@ class State(BaseModel, metaclass=_StateType):
 
 def searchable_of(state: type[State]) -> frozenset[str]:
     """The fields of a state that are declared as `Searchable`."""
-    return frozenset(name for name, field in state.model_fields.items() if SEARCHED in field.metadata or marked(field.annotation, SEARCHED))
+    return frozenset(name for name, field in state.model_fields.items() if _has_mark(field, SEARCHED))
+
+
+def private_of(state: type[State]) -> frozenset[str]:
+    """The fields of a state that are declared as `Private`."""
+    return frozenset(name for name, field in state.model_fields.items() if _has_mark(field, PRIVATE))
+
+
+def _has_mark(field: FieldInfo, mark: object) -> bool:
+    return mark in field.metadata or marked(field.annotation, mark)
 
 
 class Failure(BaseModel):

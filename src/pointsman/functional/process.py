@@ -17,7 +17,7 @@ from pointsman.definition.limits import check_limits
 from pointsman.definition.pauses import Sleep
 from pointsman.definition.process import Process
 from pointsman.definition.rules import Compensate, Rule
-from pointsman.definition.signature import signature_of
+from pointsman.definition.signature import PRIVATE, marked, signature_of
 from pointsman.errors import DefinitionError, ValueRefused
 from pointsman.functional.mistakes import different, refused
 from pointsman.functional.record import INVOCATION, OUTCOMES, RESULT, WOKEN, Asked, Invocation, Plain, Thread, thread_type
@@ -52,6 +52,9 @@ class EntrypointProcess(Process[Thread]):
         self.invocation: Any = Invocation[given]  # type: ignore[valid-type]
         older = dict.fromkeys(range(1, version))  # the record has the same form in every version
         super().__init__(name, thread_type(name, given), version=version, accepts=older, steps_max=STEPS_MAX)
+        self.private = (
+            frozenset(self.state.model_fields) if marked(given, PRIVATE) else frozenset()
+        )  # what the body makes of a private input
         self.function = function
         self.previous = previous
         self.leaves = frozenset(leaves)

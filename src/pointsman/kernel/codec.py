@@ -19,6 +19,7 @@ from pointsman.definition.signature import accepts_none, collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
 from pointsman.kernel.copies import copy_of
+from pointsman.kernel.hiding import hidden
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
@@ -168,12 +169,12 @@ def check_whole(what: str, number: object) -> None:
 
 
 def message_of(error: BaseException) -> str:
-    """An error's text as an event can keep it: short, and without what a database cannot hold."""
+    """An error's text as an event can keep it: short, without what a database cannot hold, and without private texts of the case."""
     try:
         text = str(error) or type(error).__name__
     except Exception:
         text = type(error).__name__
-    return short(text)
+    return short(hidden(text))
 
 
 def short(text: str) -> str:

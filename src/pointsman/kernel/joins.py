@@ -25,8 +25,10 @@ from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, shor
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.evidence import error_name
 from pointsman.kernel.guarding import progress_of
+from pointsman.kernel.hiding import hiding
 from pointsman.kernel.moment import NOTHING as NOTHING_HAPPENED
 from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.private_texts import private_texts
 from pointsman.kernel.rows import BranchRow
 from pointsman.kernel.snapshot import Cell
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
@@ -269,6 +271,13 @@ def only_call_ended(at: Moment, step: Tasks, end: CallEnd) -> StepResult:
 
 def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
     """What follows from one attempt of a branch: an outcome, another attempt, the guard's next move, or a failure."""
+    if not at.process.private:
+        return _branch_ended(at, branch, row, end)
+    with hiding(lambda: private_texts(at, end)):
+        return _branch_ended(at, branch, row, end)
+
+
+def _branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
     written = written_by(at, branch.node, end, None if branch.item is None else branch.item.place)
     if isinstance(written, Exception):
         return _branch_failed(at, branch, row, end, written)

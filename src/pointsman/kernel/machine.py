@@ -45,9 +45,11 @@ from pointsman.kernel.events import ERASED_TEXT, Event, Kind
 from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes, standing_after
 from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.happenings import Happening
+from pointsman.kernel.hiding import HIDDEN, hidden, hiding
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import NONE_RECEIVED, Received
 from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
+from pointsman.kernel.private_texts import private_texts
 from pointsman.kernel.program import Program
 from pointsman.kernel.record import record
 from pointsman.kernel.rows import MessageRow, MessageStatus, PauseClimb, Transition
@@ -130,7 +132,10 @@ def advance(program: Program, case: Case, happening: Happening, now: float, chan
         return Refusal(f"a case that is {case.row.status} does not take {kind.__name__}")
     at = Moment(program, case, now, chance, offer, program.process)
     handle: Callable[[Moment, Any], Plan | Refusal] = _HANDLERS[kind]
-    return handle(at, happening)
+    if not at.process.private:
+        return handle(at, happening)
+    with hiding(lambda: private_texts(at, happening)):
+        return handle(at, happening)
 
 
 # From the caller's side.
@@ -258,8 +263,11 @@ def _accepted(at: Moment, came: happenings.AcceptedHere) -> Plan:
 
 
 def _cannot_go_on(at: Moment, came: happenings.CannotGoOn) -> Plan:
-    t = stays(at, StepResult((Event(Kind.PARKED, facts={"reason": came.reason}),)), Status.PARKED)
-    t.reason = came.reason
+    # Without its fields, nobody knows what is private in the text of the error.
+    bare = at.process.private and not at.case.whole
+    reason = f"{came.reason.partition(': ')[0]}: {HIDDEN}" if bare else hidden(came.reason)
+    t = stays(at, StepResult((Event(Kind.PARKED, facts={"reason": reason}),)), Status.PARKED)
+    t.reason = reason
     return _plan(at, t, at.case.snapshot, _REST)
 
 
@@ -392,7 +400,7 @@ def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan | Refusal:
 def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan | Refusal:
     if at.case.row.step != came.child.name:
         return Refusal(f"the case is not at {came.child.name!r}")
-    return _conclude(at, StepResult(park=came.reason))
+    return _conclude(at, StepResult(park=hidden(came.reason)))
 
 
 def _cancelled_before_call(at: Moment, came: happenings.CancelledBeforeCall) -> Plan | Refusal:

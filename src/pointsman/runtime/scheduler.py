@@ -314,7 +314,7 @@ class Scheduler:
                 raise
             while task.uncancel():
                 pass
-            log.exception("case %d cannot go on", case)
+            log.exception("case %d cannot go on: %s", case, type(error).__name__, exc_info=not session.process.private)
             try:
                 await self._fail_case(session, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
             except Conflict as refused:  # the error interrupted a commit that has reached the store

@@ -74,8 +74,9 @@ class Schedules:
                 raise
             except Busy as busy:
                 log.warning("schedule %r of process %r is tried again: %s", schedule.name, process.name, busy)
-            except Exception:  # the inputs of an author's function may be wrong
-                log.exception("schedule %r of process %r could not start its case; it is tried again", schedule.name, process.name)
+            except Exception as error:  # the inputs of an author's function may be wrong
+                told = "schedule %r of process %r could not start its case (%s); it is tried again"
+                log.exception(told, schedule.name, process.name, type(error).__name__, exc_info=not process.private)
 
     async def _start_ticks(self, process: AnyProcess, schedule: Schedule, now: float) -> None:
         if schedule not in self._rows:

@@ -1,8 +1,9 @@
 """Start cases: on request, for a message that no open case takes, or as a child."""
 
+import json
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pointsman.definition.state import State
 from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, check_whole, codec_of, describe, message_of
+from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.messages import PARENT_ENDED, body_of
 from pointsman.kernel.people import asked_at
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
@@ -135,7 +137,8 @@ class Starts:
                 except (StoreError, EngineStopped):
                     raise
                 except Exception as error:  # the code may no longer have its process or type, and the author's functions may raise anything
-                    log.warning("message %d to %r stays held: %s", row.id, row.process, message_of(error))
+                    with hiding(partial(leaves, json.loads(row.body))):  # whether it is private, only its process could say
+                        log.warning("message %d to %r stays held: %s", row.id, row.process, message_of(error))
 
     async def _release(self, row: MessageRow) -> None:
         registered = self._cases.process(row.process)

@@ -12,7 +12,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import DefinitionRow, DefinitionStore, SharedStore
+from pointsman.store.base import DefinitionRow, DefinitionStore, PrivateField, SharedStore
 
 PAGE = 500  # cases committed at once: about as many as the writer puts into one transaction
 
@@ -59,8 +59,10 @@ class VersionGate:
         now = self._clock.now()
         here = (DefinitionRow(process.name, process.version, process.fingerprint, now) for process in self._registry)
         new = [row for row in here if row[:3] not in known]
-        if new:
-            await self._store.register(new)
+        declared = {PrivateField(process.name, field) for process in self._registry for field in process.private}
+        private = sorted(declared.difference(await self._store.private())) if declared else []
+        if new or private:
+            await self._store.register(new, private)
 
     async def _unblock_one(self, row: CaseRow) -> None:
         version = await self._accepting(row)

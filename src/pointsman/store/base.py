@@ -31,7 +31,7 @@ Promises (tests/store runs each against each store)
     S11 The rows of a transaction and its transition are one commit; if either is refused, neither is written.
     S14 Appending events alone changes nothing else of their case and does not disturb an engine that is running it.
     S15 A schedule keeps the first moment that it was given, and its last tick never goes back.
-    S16 A definition is registered once, with the time at which it was first seen.
+    S16 A definition is registered once, with the time at which it was first seen. A field that is registered as private stays so.
     S17 Taking or returning a permit is atomic: of two changes of a limit at the same time, the later one sees the earlier one.
     S18 A claim takes the highest priority first; within a priority it takes tenants in turn, and of each tenant the case that is
         due longest. It takes no more cases that need a limit than the limit has room for.
@@ -139,6 +139,13 @@ class DefinitionRow(NamedTuple):
     version: int
     fingerprint: str
     seen_at: float
+
+
+class PrivateField(NamedTuple):
+    """A field of a process that is declared as `Private`, or was when an engine was opened."""
+
+    process: str
+    field: str
 
 
 class IntakePaused(NamedTuple):
@@ -309,6 +316,9 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
 
+    async def private(self) -> list[PrivateField]:
+        """The private fields of all processes that engines were opened with."""
+
     async def find(self, query: CaseQuery, *, after: str = "", limit: int = 100) -> CasePage:
         """A page of up to `limit` cases that fit a query, in its order, behind the cursor `after` (S29).
 
@@ -425,8 +435,8 @@ class MessageStore(CaseReader, MessageReader, Protocol):
 class DefinitionStore(Reader, Protocol):
     """Register the definitions that engines are opened with."""
 
-    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Store the definitions that are not known yet (S16). Raises StoreError."""
+    async def register(self, definitions: Sequence[DefinitionRow], private: Sequence[PrivateField] = ()) -> None:
+        """Store the definitions and the private fields that are not known yet (S16). Raises StoreError."""
 
 
 class LimitStore(LimitReader, Protocol):

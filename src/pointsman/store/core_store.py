@@ -21,6 +21,7 @@ from pointsman.store.base import (
     IntakePaused,
     Place,
     Posted,
+    PrivateField,
     Reader,
     ScheduleRow,
 )
@@ -94,9 +95,9 @@ class CoreStore(SqliteReader):
         """Deliver a message; see the contract."""
         return await self._commit(lambda core: core.post(post, start, released, full))
 
-    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Store definitions that are not known yet; see the contract."""
-        await self._commit(lambda core: core.register(definitions))
+    async def register(self, definitions: Sequence[DefinitionRow], private: Sequence[PrivateField] = ()) -> None:
+        """Store definitions and private fields that are not known yet; see the contract."""
+        await self._commit(lambda core: core.register(definitions, private))
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
         """Append events without changing their case; see the contract."""

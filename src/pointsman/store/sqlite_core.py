@@ -21,13 +21,13 @@ from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of
 from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, ScheduleRow, erased_key
+from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, PrivateField, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_checkpoints import SqliteCheckpointTables
 from pointsman.store.sqlite_line import Line
 from pointsman.store.statements import many, room, statements
-from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows, subscriber_name, turn_of, turn_text
+from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows, private_name, subscriber_name, turn_of, turn_text
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
@@ -127,9 +127,10 @@ class SqliteCore:
         until: float | None = self._do("next_lease_end", (self.engine,)).fetchone()[0]
         return until
 
-    def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Store definitions that are not known yet (S16)."""
+    def register(self, definitions: Sequence[DefinitionRow], private: Sequence[PrivateField]) -> None:
+        """Store definitions and private fields that are not known yet (S16)."""
         self.connection.executemany(self.sql["insert_definition"], definitions)
+        self.connection.executemany(self.sql["insert_private"], [(private_name(one),) for one in private])
 
     def append(self, case: int, events: Sequence[EventWrite], at: float, usage: Sequence[UsageWrite]) -> None:
         """Append events without changing their case (S14), and count their usage."""

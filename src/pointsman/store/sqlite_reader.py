@@ -14,7 +14,7 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, erased_key
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
@@ -30,6 +30,7 @@ from pointsman.store.stored_rows import (
     fields_by_case,
     found_row,
     message_row,
+    private_named,
     write_row,
 )
 
@@ -75,6 +76,10 @@ class SqliteReader:
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
         return [DefinitionRow(*row) for row in self._all("select_definitions", ())]
+
+    async def private(self) -> list[PrivateField]:
+        """The private fields of all processes that engines were opened with."""
+        return [private_named(name) for (name,) in self._all("select_private", ())]
 
     async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
         """The case that a tenant's start with this key created, or None."""

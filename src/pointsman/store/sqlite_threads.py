@@ -109,6 +109,7 @@ class ThreadedReader:
     versions = _in_a_thread(SqliteReader.versions)
     cases_of_version = _in_a_thread(SqliteReader.cases_of_version)
     definitions = _in_a_thread(SqliteReader.definitions)
+    private = _in_a_thread(SqliteReader.private)
     case_by_key = _in_a_thread(SqliteReader.case_by_key)
     find = _in_a_thread(SqliteReader.find)
     counts = _in_a_thread(SqliteReader.counts)

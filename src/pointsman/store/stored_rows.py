@@ -1,5 +1,6 @@
 """Convert the rows that a database returns, of the statements that both stores have."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -8,7 +9,7 @@ from typing import Any
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import CaseRow, EffectRow, FieldRow, MessageRow, MessageStatus, PauseRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import WriteRow
+from pointsman.store.base import PrivateField, WriteRow
 from pointsman.store.query import CaseCount, FoundCase
 from pointsman.store.states import state_from
 
@@ -17,6 +18,7 @@ LATEST = 1 << 62  # beyond any revision
 INTAKE = "intake"  # the name in the table meta of who paused the intake
 SUBSCRIBER = "subscriber "  # and its name: the name in the table meta of how far a subscriber has read
 NO_ENGINE = 0  # the number of no engine
+PRIVATE_FIELD = "private "  # how a name in the table meta begins that says of a field that it is private
 
 
 def case_row(row: Sequence[Any]) -> CaseRow:
@@ -74,3 +76,13 @@ def turn_of(text: str) -> tuple[int, str]:
     """Read such a text."""
     engine, _, cursor = text.partition(" ")
     return int(engine), cursor
+
+
+def private_name(private: PrivateField) -> str:
+    """The name under which the table `meta` has a private field."""
+    return PRIVATE_FIELD + json.dumps(private)
+
+
+def private_named(name: str) -> PrivateField:
+    """The private field that a row of the table `meta` has under this name."""
+    return PrivateField(*json.loads(name.removeprefix(PRIVATE_FIELD)))

@@ -17,7 +17,7 @@ from pointsman.kernel.rows import (
     Settlement,
 )
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.store.base import DefinitionRow, Engines, Store
+from pointsman.store.base import DefinitionRow, Engines, PrivateField, Store
 from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
 
 
@@ -34,6 +34,20 @@ class LookingConformance(Scenarios):
             await store.register([first._replace(seen_at=20.0), other])
 
             assert await store.definitions() == [first, other]
+
+        check(scenario)
+
+    def test_s16_a_field_that_is_registered_as_private_stays_so(self, check: Callable[[Scenario], None]) -> None:
+        """Whatever is registered after it, and for its process only."""
+
+        async def scenario(store: Store) -> None:
+            letter, other = PrivateField("p", "letter"), PrivateField("q", 'a "name" of ~ one')
+            await store.register([], [letter])
+
+            await store.register([], [other, letter])
+            await store.register([DefinitionRow("p", 2, "b", 20.0)])
+
+            assert await store.private() == await store.reader.private() == [letter, other]
 
         check(scenario)
 

@@ -13,11 +13,11 @@ from pointsman.definition.state import Blob
 from pointsman.kernel.events import Kind, skeleton_of
 from pointsman.kernel.limits import LimitChange, LimitChanged
 from pointsman.kernel.rows import EventWrite
-from pointsman.store.base import FIRST, Collected, DefinitionRow, Expired, IntakePaused, Place, ScheduleRow, erased_key
+from pointsman.store.base import FIRST, Collected, DefinitionRow, Expired, IntakePaused, Place, PrivateField, ScheduleRow, erased_key
 from pointsman.store.journal import packed_in_full, rewritten
 from pointsman.store.postgres.connections import Connections, rows_of
 from pointsman.store.postgres.limits import LimitChanges
-from pointsman.store.stored_rows import INTAKE
+from pointsman.store.stored_rows import INTAKE, private_name
 
 Sql = Mapping[str, str]
 
@@ -44,12 +44,14 @@ class PostgresKeeping:
     def _limit_changes(self) -> LimitChanges:
         return LimitChanges(self.connections)
 
-    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Store definitions that are not known yet; see the contract."""
+    async def register(self, definitions: Sequence[DefinitionRow], private: Sequence[PrivateField] = ()) -> None:
+        """Store definitions and private fields that are not known yet; see the contract."""
         async with self.connections.transaction() as connection:
             # In one order, so that two engines that register the same ones never wait for each other in a circle.
             for definition in sorted(definitions):
                 await rows_of(connection, self.connections.sql["insert_definition"], definition)
+            for name in sorted(map(private_name, private)):
+                await rows_of(connection, self.connections.sql["insert_private"], {"name": name})
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content; see the contract."""

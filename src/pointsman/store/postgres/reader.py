@@ -15,7 +15,7 @@ from pointsman.errors import StoreError, StoreForeign, ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, erased_key
 from pointsman.store.finding import FEW, POSTGRES, measure, search_for, statement
 from pointsman.store.journal import unpacked
 from pointsman.store.postgres import schema
@@ -32,6 +32,7 @@ from pointsman.store.stored_rows import (
     fields_by_case,
     found_row,
     message_row,
+    private_named,
     write_row,
 )
 
@@ -78,6 +79,10 @@ class PostgresReader:
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
         return [DefinitionRow(*row) for row in await self._all("select_definitions", {})]
+
+    async def private(self) -> list[PrivateField]:
+        """The private fields of all processes that engines were opened with."""
+        return [private_named(name) for (name,) in await self._all("select_private", {})]
 
     async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
         """The case that a tenant's start with this key created, or None."""

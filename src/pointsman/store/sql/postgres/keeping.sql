@@ -4,6 +4,10 @@
 -- Store a definition that an engine was opened with; the first time stays.
 INSERT INTO pointsman.definitions (process, version, fingerprint, seen_at) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING;
 
+-- name: insert_private
+-- Store that a field is private.
+INSERT INTO pointsman.meta (name, value) VALUES (%(name)s, '') ON CONFLICT DO NOTHING;
+
 -- name: insert_blob
 -- Store a blob; the same content is one row. Keeping it again renews its time: a reference is about to be written, so it must stay.
 INSERT INTO pointsman.blobs (sha256, size, kept_at, content) VALUES (%(sha256)s, %(size)s, %(now)s, %(content)s)

@@ -70,6 +70,10 @@ FROM pointsman.cases WHERE parent = %(case)s::bigint ORDER BY id;
 -- The definitions that engines were opened with.
 SELECT process, version, fingerprint, seen_at FROM pointsman.definitions ORDER BY process, version, seen_at;
 
+-- name: select_private
+-- The private fields.
+SELECT name FROM pointsman.meta WHERE name >= 'private ' AND name < 'private!' ORDER BY name;
+
 -- name: count_places
 -- How many cases there are in each place. The counts have running cases among those that are ready.
 WITH running (process, cases) AS (

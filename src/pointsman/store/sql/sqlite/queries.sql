@@ -533,6 +533,14 @@ SELECT process, version, fingerprint, seen_at FROM definitions ORDER BY process,
 -- Store a definition that an engine was opened with; the first time stays.
 INSERT INTO definitions (process, version, fingerprint, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
+-- name: insert_private
+-- Store that a field is private.
+INSERT OR IGNORE INTO meta VALUES (?, '');
+
+-- name: select_private
+-- The private fields.
+SELECT name FROM meta WHERE name >= 'private ' AND name < 'private!' ORDER BY name;
+
 -- name: select_fields
 -- The last whole write of each field, as of a revision, and what was added to it since: two index look-ups for each field, then the
 -- rows, however long its history is.
