@@ -31,6 +31,11 @@ class Finding(NamedTuple):
     problem: str | None
     state: str = "ok"
 
+    @property
+    def level(self) -> str:
+        """`ok`, or `fail` if there is a problem."""
+        return "ok" if self.problem is None else "fail"
+
 
 def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     """Check everything that the desk needs; `now` is in Unix seconds."""

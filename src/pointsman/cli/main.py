@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "events": "looking.events",
     "usage": "looking.usage",
     "check": "looking.check",
+    "doctor": "doctor.doctor",
     "export": "looking.export",
     "vacuum": "keeping.vacuum",
     "start": "operating.start",

@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -25,6 +26,9 @@ WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the p
 RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.compact` can then return unused pages a few at a time
 
 MOVED = "moved"  # the name in the table meta of where the cases have gone
+BACKED_UP = (
+    "backed_up"  # the name in the table meta of a backup: when it was made (Unix seconds), until somebody confirms what happened since
+)
 
 log = logging.getLogger("pointsman")
 
@@ -143,6 +147,7 @@ def open_writer(path: Path, *, moved: bool = False) -> sqlite3.Connection:
             _recognise(connection, path)
             if not moved:
                 _refuse_moved(connection, path)
+            _refuse_backup(connection, path)
             _begin_log(connection, path)
             _refuse_unwritable(connection, path)
             migrate(connection)
@@ -191,9 +196,30 @@ def tell_moved(connection: sqlite3.Connection, path: Path) -> str | None:
     return f"the cases of {path} are being moved to {moved.place}; run `pointsman move --from {path} --to '{moved.place}'` to finish that."
 
 
+def backed_up_at(connection: sqlite3.Connection) -> float | None:
+    """When this file was copied as a backup (Unix seconds); None if it is none, or if somebody has confirmed what happened since."""
+    row = connection.execute(statements("sqlite")["select_meta"], (BACKED_UP,)).fetchone() if _version(connection) else None
+    return None if row is None else float(row[0])
+
+
+def why_closed(connection: sqlite3.Connection, path: Path) -> str:
+    """Why no engine may open this file, with the fix; empty if one may."""
+    try:
+        _refuse_moved(connection, path)
+        _refuse_backup(connection, path)
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def tables_of(connection: sqlite3.Connection) -> int:
+    """The number of the last migration that ran on this file."""
+    return _version(connection)
+
+
 def refuse_older(path: Path) -> None:
     """Raise StoreError if the file is not one of this release: of an earlier one, a later one or another program, or if there is none."""
-    with contextlib.closing(_connect_to_look(path)) as connection:
+    with contextlib.closing(connect_to_look(path)) as connection:
         version, newest = _version(connection), migrations("sqlite")[-1][0]
     if version < newest:
         raise StoreError(
@@ -204,7 +230,7 @@ def refuse_older(path: Path) -> None:
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open the file read-only. Raises StoreError with the fix."""
-    connection = _connect_to_look(path)
+    connection = connect_to_look(path)
     try:
         with explained(path):
             return _up_to_date(connection)
@@ -213,7 +239,8 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         raise
 
 
-def _connect_to_look(path: Path) -> sqlite3.Connection:
+def connect_to_look(path: Path) -> sqlite3.Connection:
+    """Open the file read-only as it is, also one of an earlier release. Raises StoreError with the fix."""
     _refuse_no_file(path)
     if not path.exists():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
@@ -344,6 +371,15 @@ def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
 def _refuse_moved(connection: sqlite3.Connection, path: Path) -> None:
     if (told := tell_moved(connection, path)) is not None:
         raise StoreError(told)
+
+
+def _refuse_backup(connection: sqlite3.Connection, path: Path) -> None:
+    at = backed_up_at(connection)
+    if at is not None:
+        raise StoreError(
+            f"{path} is a backup of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC, which does not know the effects that were called"
+            f" since, and nothing is called; find out what happened since, and then run `pointsman migrate {path} --confirm-history`."
+        )
 
 
 def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:

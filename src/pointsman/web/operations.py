@@ -12,6 +12,7 @@ from pointsman.errors import Refused
 from pointsman.kernel.operators import correction
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.parked import Reason, reasons_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of
@@ -19,7 +20,7 @@ from pointsman.web.answer_forms import Problems, read_json
 from pointsman.web.case_filters import case_filters_of, filters_in
 from pointsman.web.numbers import number_of
 from pointsman.web.overview import limit_lines
-from pointsman.web.parked import Reason, parked_rows, reasons_of
+from pointsman.web.parked import parked_rows
 from pointsman.web.render import base_of, page
 from pointsman.web.selection import FITS, SELECTED_MAX, Selection, digest_of
 

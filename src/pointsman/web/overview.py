@@ -12,11 +12,12 @@ from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.limits import Limit
 from pointsman.kernel.rows import BILLION, UsageRow
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.parked import reasons_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
 from pointsman.store.query import CaseCount, CaseQuery, Order
 from pointsman.web.newest import Newest
-from pointsman.web.parked import parked_rows, reasons_of
+from pointsman.web.parked import parked_rows
 from pointsman.web.render import page
 from pointsman.web.waiting import count_tasks
 

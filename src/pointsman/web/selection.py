@@ -8,10 +8,10 @@ from typing import Any
 
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.parked import alike
 from pointsman.runtime.engine import Engine
 from pointsman.store.query import PAGE_MAX, Order
 from pointsman.web.case_filters import CaseFilters
-from pointsman.web.parked import alike
 
 SELECTED_MAX = 500  # cases for one operation: done in seconds, and still few enough to look through
 LOOKED_MAX = 5_000  # parked cases to look through for those of a reason

@@ -107,4 +107,4 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print the findings of the doctor."""
     for finding in findings:
-        console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or finding.state)}")
+        console.print(f"{finding.level:4} [bold]{safe(finding.what)}[/]: {safe(finding.problem or finding.state)}")

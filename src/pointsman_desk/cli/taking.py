@@ -170,7 +170,7 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
     settings = or_exit(lambda: load_config(config))
     found = or_exit(lambda: list(findings(settings, SystemClock().now())))
     if as_json:
-        print(json.dumps([finding._asdict() for finding in found], ensure_ascii=False, indent=1))
+        print(json.dumps([{**finding._asdict(), "level": finding.level} for finding in found], ensure_ascii=False, indent=1))
     else:
         print_findings(found)
     if any(finding.problem for finding in found):

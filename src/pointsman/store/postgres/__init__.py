@@ -12,6 +12,7 @@ from pointsman.errors import StoreError
 
 if TYPE_CHECKING:
     from pointsman.store.base import Failpoints, Reader
+    from pointsman.store.health import StoreHealth
     from pointsman.store.postgres.connections import Place
     from pointsman.store.postgres.store import PostgresStore
 
@@ -56,6 +57,17 @@ async def reading_url(url: str) -> "AsyncIterator[Reader]":
 
     async with open_reader(url) as reader:
         yield reader
+
+
+async def health_of_url(url: str) -> "StoreHealth":
+    """Look at the database of a URL as an engine would that opens it. Changes nothing.
+
+    Raises StoreError with the fix, also if psycopg is not installed.
+    """
+    _need_psycopg()
+    from pointsman.store.postgres.health import health_of  # noqa: PLC0415 - only for databases on PostgreSQL
+
+    return await health_of(url)
 
 
 async def migrate_url(url: str, *, dry_run: bool = False, confirmed: bool = False) -> list[int]:

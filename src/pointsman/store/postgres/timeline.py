@@ -24,10 +24,17 @@ async def recognise(connections: Connections, *, confirmed: bool) -> None:
         known = dict(await rows_of(connection, connections.sql["all_meta"])).get(TIMELINE)
         if known is None or confirmed or (known != now and _trusted(connections.place, known, now)):
             await rows_of(connection, connections.sql["set_meta"], {"name": TIMELINE, "value": now})
-        elif known == DOUBTED:
-            raise went_back(connections.place, "an engine misses commits that it had confirmed")
-        elif now not in {known, ""}:
-            raise went_back(connections.place, f"its timeline is {now}, and its cases were last changed on {known}")
+        elif why := _doubt(known, now):
+            raise went_back(connections.place, why)
+
+
+async def why_closed(connections: Connections) -> str:
+    """Why no engine may open the database until an operator has confirmed it, with the fix; empty if one may. Changes nothing."""
+    async with connections.connection() as connection:
+        now = await timeline_of(connection, connections)
+        known = dict(await rows_of(connection, connections.sql["all_meta"])).get(TIMELINE)
+    why = "" if known is None or _trusted(connections.place, known, now) else _doubt(known, now)
+    return str(went_back(connections.place, why)) if why else ""
 
 
 async def check_still(connection: AsyncConnection[Any], connections: Connections, batch: Mapping[str, int]) -> None:
@@ -61,6 +68,12 @@ def went_back(place: Place, why: str) -> StoreError:
         f"{place.shown} may have gone back in time ({why}), so it may not know effects that have been called, and nothing is called;"
         " find out what happened since, and then run `pointsman migrate URL --confirm-history`."
     )
+
+
+def _doubt(known: str, now: str) -> str:
+    if known == DOUBTED:
+        return "an engine misses commits that it had confirmed"
+    return "" if now in {known, ""} else f"its timeline is {now}, and its cases were last changed on {known}"
 
 
 def _trusted(place: Place, known: str, now: str) -> bool:

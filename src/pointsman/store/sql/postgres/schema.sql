@@ -65,3 +65,11 @@ SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relna
    AND NOT (has_table_privilege(pg_class.oid, 'SELECT') AND has_table_privilege(pg_class.oid, 'INSERT')
             AND has_table_privilege(pg_class.oid, 'UPDATE') AND has_table_privilege(pg_class.oid, 'DELETE'))
  ORDER BY relname;
+
+-- name: look_at_health
+-- The server's time, that of the store, which never runs backwards, and the size of the database.
+SELECT extract(epoch FROM clock_timestamp())::double precision, pointsman.store_time(0), pg_database_size(current_database());
+
+-- name: list_engines
+-- The engines that have not closed: until when each has its lease, and whether it has it still.
+SELECT id, lease_until, lease_until > pointsman.store_time(0) FROM pointsman.engines WHERE lease_until > '-infinity' ORDER BY id;

@@ -1,0 +1,221 @@
+"""Look over a database and its cases: what is well, what needs attention, and what to do about it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from pointsman.definition.counts import format_count
+from pointsman.definition.process import AnyProcess
+from pointsman.kernel.limits import LimitState
+from pointsman.kernel.rows import EffectRow
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.operations.times import format_duration, format_time
+from pointsman.runtime.registry import Registry
+from pointsman.store.base import Reader
+from pointsman.store.health import StoreHealth
+from pointsman.store.query import PAGE_MAX, CaseQuery
+
+LATE_SECONDS = 300.0  # a case that is due is claimed in seconds, unless the engine has too much to do
+CLOCKS_SECONDS = 5.0  # clocks that are set over a network differ by less
+FREE_MIN = 100_000_000  # bytes: below this, the write-ahead log of one long read can fill the disk
+LOG_MAX = 256_000_000  # bytes: an engine empties the write-ahead log at 16 MB, unless a long read prevents that
+NAMED_MAX = 3  # of a list, in a line
+
+
+class Level(StrEnum):
+    """How a finding is: `ok`, `warn` if somebody should look at it, `fail` if cases cannot go on."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Finding(NamedTuple):
+    """What was looked at, how it is, and what to do: in words, and as a `command`, to which the options of the call are added."""
+
+    what: str
+    level: Level
+    said: str
+    do: str = ""
+    command: str = ""
+
+
+class Stand(NamedTuple):
+    """The cases of a database and what belongs to them, read for a doctor at a time (Unix seconds).
+
+    `open_versions` maps the processes of open cases to the versions of those that are ready or wait. `due` has the number of cases that have
+    been due for too long, and the seconds of the longest.
+    """
+
+    now: float
+    counts: Mapping[Status, int]
+    open_versions: Mapping[str, Sequence[int]]
+    limits: Mapping[str, LimitState]
+    doubts: Sequence[EffectRow]
+    due: tuple[int, float]
+    unmatched: int
+    intake: str
+
+
+async def stand_of(reader: Reader, now: float) -> Stand:
+    """Read what a doctor needs to know, in a few reads, however many cases there are. Raises StoreError."""
+    processes = sorted({row.process for row in await reader.count_places() if row.status not in ENDED})
+    paused = await reader.intake_paused()
+    return Stand(
+        now,
+        await reader.counts(),
+        {process: await reader.versions(process) for process in processes},
+        await reader.limits(),
+        await reader.in_doubt(),
+        await _due(reader, now),
+        len(await reader.unmatched()),
+        "" if paused is None else f"{paused.by} has paused the intake since {format_time(paused.at)}: {paused.why}",
+    )
+
+
+async def _due(reader: Reader, now: float) -> tuple[int, float]:
+    """How many cases have been due for too long, as far as the oldest ones show, and the seconds of the longest."""
+    found = await reader.find(CaseQuery(status=Status.READY), limit=PAGE_MAX)
+    expired = await reader.find(CaseQuery(expires_before=now - LATE_SECONDS), limit=PAGE_MAX)
+    since = [one.case.wake_at for one in found.rows if one.case.wake_at is not None]
+    since += [one.pause.expires_at for one in expired.rows if one.pause is not None and one.pause.expires_at is not None]
+    late = [now - at for at in since if now - at > LATE_SECONDS]
+    return len(late), max(late, default=0.0)
+
+
+def of_store(health: StoreHealth, now: float) -> Iterator[Finding]:
+    """Say how the database is, by the clock of this machine (Unix seconds)."""
+    yield Finding("database", Level.OK, f"{health.kind} {health.version}, {health.size:,} bytes")
+    if health.closed:
+        yield Finding("closed", Level.FAIL, "no engine may open it", health.closed)
+    yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.settings.items()))
+    if health.tables < health.newest:
+        found = f"tables {health.tables} of an earlier release; this one has {health.newest}"
+        yield Finding("tables", Level.WARN, found, "an engine of this release migrates them when it opens the database.")
+    else:
+        yield Finding("tables", Level.OK, f"{health.tables}, those of this release")
+    yield _clock(health, now)
+    if health.free is not None:
+        yield _disk(health, health.free)
+
+
+def _clock(health: StoreHealth, here: float) -> Finding:
+    now = here if health.now is None else health.now
+    if health.highest - now > CLOCKS_SECONDS:
+        behind = f"the clock is {format_duration(health.highest - now)} behind the last commit"
+        return Finding("clock", Level.WARN, behind, "set the machine's clock; until then engines go on from the last commit's time.")
+    if abs(now - here) > CLOCKS_SECONDS:
+        apart = f"this machine's clock is {format_duration(abs(now - here))} {'ahead of' if here > now else 'behind'} the database's"
+        return Finding("clock", Level.WARN, apart, "set both by a time server; engines use the database's.")
+    return Finding("clock", Level.OK, format_time(now))
+
+
+def _disk(health: StoreHealth, free: int) -> Finding:
+    said = f"{free // 1_000_000:,} MB free"
+    if free < FREE_MIN:
+        return Finding("disk", Level.FAIL, said, "free some space: an engine stops at a full disk. Nothing that was confirmed is lost.")
+    if free < health.size:
+        return Finding("disk", Level.WARN, said, "free some space: a backup on this disk needs as much as the file.")
+    if health.log > LOG_MAX:
+        return Finding(
+            "disk", Level.WARN, f"the write-ahead log has {health.log // 1_000_000:,} MB", "end the program that reads for so long."
+        )
+    return Finding("disk", Level.OK, said)
+
+
+def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess]) -> Iterator[Finding]:
+    """Say how the cases are. Without `processes`, the code is not compared with them."""
+    alive = [engine.name for engine in health.engines if engine.alive]
+    yield _engines(stand, health, alive)
+    yield _code(stand, processes)
+    yield _backlog(stand, bool(alive))
+    yield from _limits(stand)
+    yield _doubts(stand.doubts)
+    yield _parked(stand.counts)
+    if blocked := stand.counts.get(Status.BLOCKED, 0):
+        said = f"{format_count(blocked, 'case')}, for which no engine has the code"
+        yield Finding("blocked", Level.WARN, said, "start a worker with the code of their versions:", "pointsman ps --status blocked")
+    if stand.intake:
+        yield Finding("intake", Level.WARN, stand.intake, "take new cases again:", "pointsman resume-intake")
+    if stand.unmatched:
+        said = f"{format_count(stand.unmatched, 'message')} without a case"
+        yield Finding("messages", Level.WARN, said, "compare the correlation keys of the messages and of the cases.")
+
+
+def _engines(stand: Stand, health: StoreHealth, alive: Sequence[str]) -> Finding:
+    gone = [engine for engine in health.engines if not engine.alive]
+    work = sum(stand.counts.get(status, 0) for status in (Status.READY, Status.RUNNING, Status.WAITING))
+    named = ", ".join(alive[:NAMED_MAX]) + (", …" if len(alive) > NAMED_MAX else "")
+    if not alive and work:
+        return Finding("engines", Level.FAIL, f"none, and {format_count(work, 'case')} would need one", "start one:", "pointsman worker")
+    if gone:
+        said = f"{named or 'none'}; {', '.join(engine.name for engine in gone[:NAMED_MAX])} ended without saying so"
+        return Finding("engines", Level.WARN, said, "the others take over its cases; look why it ended.")
+    return Finding("engines", Level.OK, named or "none, and no case needs one")
+
+
+def _code(stand: Stand, processes: Sequence[AnyProcess]) -> Finding:
+    if not processes:
+        return Finding("code", Level.WARN, "not compared with the cases", "name the processes with --app.")
+    registry = Registry(processes)
+    unknown = sorted(stand.open_versions.keys() - set(registry.names))
+    wrong = [
+        f"version {version} of {process}"
+        for process, versions in stand.open_versions.items()
+        if process not in unknown
+        for version in versions
+        if registry.accepting(process, version) is None
+    ]
+    if wrong:
+        said = f"it accepts no cases of {', '.join(wrong)}"
+        return Finding(
+            "code", Level.FAIL, said, "run the code of that version too, or add it to accepts=; this tells more:", "pointsman check"
+        )
+    if unknown:
+        said = f"the code has no process {', '.join(unknown)}, which has open cases"
+        return Finding("code", Level.WARN, said, "name a list of all processes with --app.")
+    named = ", ".join(f"{process.name} {process.version}" for process in registry.newest)
+    return Finding("code", Level.OK, f"{named}; accepts all cases that are ready or wait")
+
+
+def _backlog(stand: Stand, alive: bool) -> Finding:
+    late, longest = stand.due
+    backlog = stand.counts.get(Status.READY, 0) + stand.counts.get(Status.RUNNING, 0)
+    said = f"{format_count(backlog, 'case')} ready or running"
+    if not late:
+        return Finding("backlog", Level.OK, said)
+    said += f"; {format_count(late, 'case')} overdue, the oldest for {format_duration(longest)}"
+    if not alive:
+        return Finding("backlog", Level.FAIL, said, "start an engine:", "pointsman worker")
+    return Finding(
+        "backlog", Level.WARN, said, "look what the oldest one waits for, or add workers.", "pointsman ps --status ready --limit 1"
+    )
+
+
+def _limits(stand: Stand) -> Iterator[Finding]:
+    for name, state in sorted(stand.limits.items()):
+        if state.open_until > stand.now:
+            said = f"the circuit breaker of {name} is open until {format_time(state.open_until)}, after {format_count(state.failures, 'failure')}"
+            yield Finding("limits", Level.WARN, said, "mend that resource; one call then closes the breaker.")
+        elif state.held_until > stand.now:
+            said = f"{name} asked its callers to wait until {format_time(state.held_until)}"
+            yield Finding("limits", Level.WARN, said, "its calls go on by themselves then.")
+    taken = {name: sum(until > stand.now for until in state.permits.values()) for name, state in sorted(stand.limits.items())}
+    if all(max(state.open_until, state.held_until) <= stand.now for state in stand.limits.values()):
+        used = ", ".join(f"{name} {format_count(number, 'permit')} taken" for name, number in taken.items())
+        yield Finding("limits", Level.OK, used or "none has been used")
+
+
+def _doubts(doubts: Sequence[EffectRow]) -> Finding:
+    if not doubts:
+        return Finding("effects", Level.OK, "none in doubt")
+    oldest = min(doubts, key=lambda effect: effect.intended_at)
+    said = f"{format_count(len(doubts), 'effect')} in doubt, the oldest ({oldest.effect}) since {format_time(oldest.intended_at)}"
+    return Finding("effects", Level.WARN, said, "find out whether they happened, and say so:", f"pointsman explain {oldest.case}")
+
+
+def _parked(counts: Mapping[Status, int]) -> Finding:
+    parked = counts.get(Status.PARKED, 0)
+    if not parked:
+        return Finding("parked", Level.OK, "no case")
+    return Finding("parked", Level.WARN, format_count(parked, "case"), "see the reasons, mend them, and redrive:", "pointsman stats")

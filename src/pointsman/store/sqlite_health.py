@@ -1,0 +1,37 @@
+"""How a SQLite file stands."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pointsman.store.health import EngineHealth, StoreHealth
+from pointsman.store.sqlite_file import beside, connect_to_look, engine_process, explained, has_engine, real, tables_of, why_closed
+from pointsman.store.statements import migrations, statements
+
+SETTINGS = ("journal_mode",)  # what the file itself has; an engine flushes each commit, whatever a file says
+
+
+def health_of(path: Path) -> StoreHealth:
+    """Look at a file, also one that an engine has open. Changes nothing. Raises StoreError with the fix."""
+    with closing(connect_to_look(path)) as connection, explained(path):
+        settings = {name: str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in SETTINGS}
+        tables, newest = tables_of(connection), migrations("sqlite")[-1][0]
+        saved, later = connection.execute(statements("sqlite")["highest_time"]).fetchone() if tables == newest else ("0", None)
+        closed = why_closed(connection, path)
+    return StoreHealth(
+        "SQLite", sqlite3.sqlite_version, tables, newest, settings, _size(real(path)), _size(beside(path, "-wal")),
+        shutil.disk_usage(real(path).parent).free, None, max(float(saved), later or 0.0), _engines(path), closed,
+    )  # fmt: skip
+
+
+def _engines(path: Path) -> tuple[EngineHealth, ...]:
+    return (EngineHealth(f"process {engine_process(path) or 'unknown'}", None, alive=True),) if has_engine(path) else ()
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size  # noqa: PTH116 - also of a file that has just gone
+    except FileNotFoundError:
+        return 0
