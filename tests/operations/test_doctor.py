@@ -14,15 +14,28 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.rows import EffectRow
 from pointsman.kernel.snapshot import Status
-from pointsman.operations.doctor import CLOCKS_SECONDS, FREE_MIN, LATE_SECONDS, LOG_MAX, Finding, Level, Stand, of_cases, of_store, stand_of
-from pointsman.store.health import EngineHealth, StoreHealth
+from pointsman.operations.doctor import (
+    CLOCKS_SECONDS,
+    FREE_MIN,
+    LATE_SECONDS,
+    LOG_MAX,
+    Arriving,
+    Finding,
+    Level,
+    Stand,
+    of_cases,
+    of_store,
+    stand_of,
+)
+from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
 from pointsman.testing.clock import ManualClock
 
 NOW = 1_800_000_000.0
 ALIVE = EngineHealth("engine 1", NOW + 30, alive=True)
 GONE = EngineHealth("engine 2", NOW - 30, alive=False)
-WELL = StoreHealth("SQLite", "3.45", 19, 19, {"journal_mode": "wal"}, 1_000, 0, 10 * FREE_MIN, None, NOW, (ALIVE,))
-QUIET = Stand(NOW, {Status.DONE: 3}, {}, {}, (), (0, 0.0), 0, "")
+SERVER, ROOM = Server("SQLite", "3.45", {"journal_mode": "wal"}), Room(1_000, 0, 10 * FREE_MIN)
+WELL = StoreHealth(SERVER, Tables(19, 19), ROOM, Times(None, NOW), (ALIVE,))
+QUIET = Stand(NOW, {Status.DONE: 3}, {}, {}, (), (0, 0.0))
 DOUBT = EffectRow("k", 7, "pay_back", "d", EffectStatus.IN_DOUBT, 1, NOW - 60, NOW, None, "the engine ended")
 
 
@@ -64,12 +77,12 @@ def test_where_all_is_well_each_line_is_ok() -> None:
     ("what", "level", "health"),
     [
         ("closed", Level.FAIL, WELL._replace(closed="confirm what happened")),
-        ("tables", Level.WARN, WELL._replace(tables=18)),
-        ("clock", Level.WARN, WELL._replace(highest=NOW + 2 * CLOCKS_SECONDS)),
-        ("clock", Level.WARN, WELL._replace(now=NOW + 2 * CLOCKS_SECONDS, highest=NOW)),
-        ("disk", Level.FAIL, WELL._replace(free=FREE_MIN - 1)),
-        ("disk", Level.WARN, WELL._replace(size=11 * FREE_MIN)),
-        ("disk", Level.WARN, WELL._replace(log=LOG_MAX + 1)),
+        ("tables", Level.WARN, WELL._replace(tables=Tables(18, 19))),
+        ("clock", Level.WARN, WELL._replace(times=Times(None, NOW + 2 * CLOCKS_SECONDS))),
+        ("clock", Level.WARN, WELL._replace(times=Times(NOW + 2 * CLOCKS_SECONDS, NOW))),
+        ("disk", Level.FAIL, WELL._replace(room=ROOM._replace(free=FREE_MIN - 1))),
+        ("disk", Level.WARN, WELL._replace(room=ROOM._replace(size=11 * FREE_MIN))),
+        ("disk", Level.WARN, WELL._replace(room=ROOM._replace(log=LOG_MAX + 1))),
         ("engines", Level.WARN, WELL._replace(engines=(ALIVE, GONE))),
     ],
 )
@@ -91,8 +104,8 @@ def test_what_is_wrong_with_a_database_is_told_with_what_to_do(what: str, level:
         ("effects", Level.WARN, QUIET._replace(doubts=(DOUBT,))),
         ("parked", Level.WARN, QUIET._replace(counts={Status.PARKED: 2})),
         ("blocked", Level.WARN, QUIET._replace(counts={Status.BLOCKED: 2})),
-        ("intake", Level.WARN, QUIET._replace(intake="ada has paused the intake")),
-        ("messages", Level.WARN, QUIET._replace(unmatched=2)),
+        ("intake", Level.WARN, QUIET._replace(arriving=Arriving(intake="ada has paused the intake"))),
+        ("messages", Level.WARN, QUIET._replace(arriving=Arriving(unmatched=2))),
     ],
 )
 def test_what_is_wrong_with_cases_is_told_with_what_to_do(what: str, level: Level, stand: Stand) -> None:

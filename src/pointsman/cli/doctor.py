@@ -46,9 +46,11 @@ async def _look(place: Path | str, processes: list[AnyProcess]) -> list[Finding]
     try:
         health = health_of(place) if isinstance(place, Path) else await health_of_url(place)
         found += of_store(health, now)
-        if isinstance(place, Path) or health.tables == health.newest:  # elsewhere a reader refuses tables of an earlier release
+        if (
+            isinstance(place, Path) or health.tables.number == health.tables.newest
+        ):  # elsewhere a reader refuses tables of an earlier release
             async with open_reader(place) as reader:
-                stand = await stand_of(reader, now if health.now is None else health.highest)
+                stand = await stand_of(reader, now if health.times.now is None else health.times.highest)
             found += of_cases(stand, health, processes)
     except (PointsmanError, OSError) as error:
         found.append(Finding("cases" if found else "database", Level.FAIL, "cannot be read", str(error)))

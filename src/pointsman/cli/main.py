@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "usage": "looking.usage",
     "check": "looking.check",
     "doctor": "doctor.doctor",
+    "stats": "stats.stats",
     "export": "looking.export",
     "vacuum": "keeping.vacuum",
     "start": "operating.start",

@@ -12,7 +12,7 @@ from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
-from pointsman.store.health import StoreHealth
+from pointsman.store.health import Room, StoreHealth
 from pointsman.store.query import PAGE_MAX, CaseQuery
 
 LATE_SECONDS = 300.0  # a case that is due is claimed in seconds, unless the engine has too much to do
@@ -40,6 +40,13 @@ class Finding(NamedTuple):
     command: str = ""
 
 
+class Arriving(NamedTuple):
+    """What comes in: how many messages are without a case, and who paused the intake and why, or nothing."""
+
+    unmatched: int = 0
+    intake: str = ""
+
+
 class Stand(NamedTuple):
     """The cases of a database and what belongs to them, read for a doctor at a time (Unix seconds).
 
@@ -53,14 +60,14 @@ class Stand(NamedTuple):
     limits: Mapping[str, LimitState]
     doubts: Sequence[EffectRow]
     due: tuple[int, float]
-    unmatched: int
-    intake: str
+    arriving: Arriving = Arriving()
 
 
 async def stand_of(reader: Reader, now: float) -> Stand:
     """Read what a doctor needs to know, in a few reads, however many cases there are. Raises StoreError."""
     processes = sorted({row.process for row in await reader.count_places() if row.status not in ENDED})
     paused = await reader.intake_paused()
+    intake = "" if paused is None else f"{paused.by} has paused the intake since {format_time(paused.at)}: {paused.why}"
     return Stand(
         now,
         await reader.counts(),
@@ -68,8 +75,7 @@ async def stand_of(reader: Reader, now: float) -> Stand:
         await reader.limits(),
         await reader.in_doubt(),
         await _due(reader, now),
-        len(await reader.unmatched()),
-        "" if paused is None else f"{paused.by} has paused the intake since {format_time(paused.at)}: {paused.why}",
+        Arriving(len(await reader.unmatched()), intake),
     )
 
 
@@ -85,24 +91,24 @@ async def _due(reader: Reader, now: float) -> tuple[int, float]:
 
 def of_store(health: StoreHealth, now: float) -> Iterator[Finding]:
     """Say how the database is, by the clock of this machine (Unix seconds)."""
-    yield Finding("database", Level.OK, f"{health.kind} {health.version}, {health.size:,} bytes")
+    yield Finding("database", Level.OK, f"{health.server.kind} {health.server.version}, {health.room.size:,} bytes")
     if health.closed:
         yield Finding("closed", Level.FAIL, "no engine may open it", health.closed)
-    yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.settings.items()))
-    if health.tables < health.newest:
-        found = f"tables {health.tables} of an earlier release; this one has {health.newest}"
+    yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.server.settings.items()))
+    if health.tables.number < health.tables.newest:
+        found = f"tables {health.tables.number} of an earlier release; this one has {health.tables.newest}"
         yield Finding("tables", Level.WARN, found, "an engine of this release migrates them when it opens the database.")
     else:
-        yield Finding("tables", Level.OK, f"{health.tables}, those of this release")
+        yield Finding("tables", Level.OK, f"{health.tables.number}, those of this release")
     yield _clock(health, now)
-    if health.free is not None:
-        yield _disk(health, health.free)
+    if health.room.free is not None:
+        yield _disk(health.room, health.room.free)
 
 
 def _clock(health: StoreHealth, here: float) -> Finding:
-    now = here if health.now is None else health.now
-    if health.highest - now > CLOCKS_SECONDS:
-        behind = f"the clock is {format_duration(health.highest - now)} behind the last commit"
+    now = here if health.times.now is None else health.times.now
+    if health.times.highest - now > CLOCKS_SECONDS:
+        behind = f"the clock is {format_duration(health.times.highest - now)} behind the last commit"
         return Finding("clock", Level.WARN, behind, "set the machine's clock; until then engines go on from the last commit's time.")
     if abs(now - here) > CLOCKS_SECONDS:
         apart = f"this machine's clock is {format_duration(abs(now - here))} {'ahead of' if here > now else 'behind'} the database's"
@@ -110,15 +116,15 @@ def _clock(health: StoreHealth, here: float) -> Finding:
     return Finding("clock", Level.OK, format_time(now))
 
 
-def _disk(health: StoreHealth, free: int) -> Finding:
+def _disk(room: Room, free: int) -> Finding:
     said = f"{free // 1_000_000:,} MB free"
     if free < FREE_MIN:
         return Finding("disk", Level.FAIL, said, "free some space: an engine stops at a full disk. Nothing that was confirmed is lost.")
-    if free < health.size:
+    if free < room.size:
         return Finding("disk", Level.WARN, said, "free some space: a backup on this disk needs as much as the file.")
-    if health.log > LOG_MAX:
+    if room.log > LOG_MAX:
         return Finding(
-            "disk", Level.WARN, f"the write-ahead log has {health.log // 1_000_000:,} MB", "end the program that reads for so long."
+            "disk", Level.WARN, f"the write-ahead log has {room.log // 1_000_000:,} MB", "end the program that reads for so long."
         )
     return Finding("disk", Level.OK, said)
 
@@ -135,10 +141,10 @@ def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess])
     if blocked := stand.counts.get(Status.BLOCKED, 0):
         said = f"{format_count(blocked, 'case')}, for which no engine has the code"
         yield Finding("blocked", Level.WARN, said, "start a worker with the code of their versions:", "pointsman ps --status blocked")
-    if stand.intake:
-        yield Finding("intake", Level.WARN, stand.intake, "take new cases again:", "pointsman resume-intake")
-    if stand.unmatched:
-        said = f"{format_count(stand.unmatched, 'message')} without a case"
+    if stand.arriving.intake:
+        yield Finding("intake", Level.WARN, stand.arriving.intake, "take new cases again:", "pointsman resume-intake")
+    if stand.arriving.unmatched:
+        said = f"{format_count(stand.arriving.unmatched, 'message')} without a case"
         yield Finding("messages", Level.WARN, said, "compare the correlation keys of the messages and of the cases.")
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pointsman.store.health import EngineHealth, StoreHealth
+from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
 from pointsman.store.sqlite_file import beside, connect_to_look, engine_process, explained, has_engine, real, tables_of, why_closed
 from pointsman.store.statements import migrations, statements
 
@@ -17,13 +17,14 @@ def health_of(path: Path) -> StoreHealth:
     """Look at a file, also one that an engine has open. Changes nothing. Raises StoreError with the fix."""
     with closing(connect_to_look(path)) as connection, explained(path):
         settings = {name: str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in SETTINGS}
-        tables, newest = tables_of(connection), migrations("sqlite")[-1][0]
-        saved, later = connection.execute(statements("sqlite")["highest_time"]).fetchone() if tables == newest else ("0", None)
+        tables = Tables(tables_of(connection), migrations("sqlite")[-1][0])
+        saved, later = (
+            connection.execute(statements("sqlite")["highest_time"]).fetchone() if tables.number == tables.newest else ("0", None)
+        )
         closed = why_closed(connection, path)
-    return StoreHealth(
-        "SQLite", sqlite3.sqlite_version, tables, newest, settings, _size(real(path)), _size(beside(path, "-wal")),
-        shutil.disk_usage(real(path).parent).free, None, max(float(saved), later or 0.0), _engines(path), closed,
-    )  # fmt: skip
+    room = Room(_size(real(path)), _size(beside(path, "-wal")), shutil.disk_usage(real(path).parent).free)
+    times = Times(None, max(float(saved), later or 0.0))
+    return StoreHealth(Server("SQLite", sqlite3.sqlite_version, settings), tables, room, times, _engines(path), closed)
 
 
 def _engines(path: Path) -> tuple[EngineHealth, ...]:

@@ -1,6 +1,6 @@
 """How a PostgreSQL database stands."""
 
-from pointsman.store.health import EngineHealth, StoreHealth
+from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
 from pointsman.store.postgres import schema
 from pointsman.store.postgres.connections import Connections, place_of
 from pointsman.store.postgres.timeline import why_closed
@@ -15,16 +15,14 @@ async def health_of(url: str) -> StoreHealth:
     try:
         await connections.open()
         await schema.check(connections)
-        server = dict(await connections.rows(connections.sql["look_at_server"]))
-        settings = {name: server[name] for name in SETTINGS}
+        found = dict(await connections.rows(connections.sql["look_at_server"]))
+        server = Server("PostgreSQL", found["shown"], {name: found[name] for name in SETTINGS})
         missing, newest = await schema.missing(connections), migrations("postgres")[-1][0]
         if missing:
-            return StoreHealth("PostgreSQL", server["shown"], missing[0] - 1, newest, settings, 0, 0, None, None, 0.0, ())
+            return StoreHealth(server, Tables(missing[0] - 1, newest))
         [(now, highest, size)] = await connections.rows(connections.sql["look_at_health"])
-        engines = [
-            EngineHealth(f"engine {name}", until, alive) for name, until, alive in await connections.rows(connections.sql["list_engines"])
-        ]
+        engines = [EngineHealth(f"engine {name}", *lease) for name, *lease in await connections.rows(connections.sql["list_engines"])]
         closed = await why_closed(connections)
-        return StoreHealth("PostgreSQL", server["shown"], newest, newest, settings, size, 0, None, now, highest, tuple(engines), closed)
+        return StoreHealth(server, Tables(newest, newest), Room(size), Times(now, highest), tuple(engines), closed)
     finally:
         await connections.close()
