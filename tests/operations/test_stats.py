@@ -66,7 +66,7 @@ def test_the_times_to_the_end_and_to_the_answer_are_told(tmp_path: Path) -> None
 
     found = figures(tmp_path / "cases.db", BEGIN, BEGIN + 100 * HOUR)
 
-    [end], [wait] = found.ends, found.waits
+    [end], [wait] = found.times.ends, found.times.waits
     assert (end.process, end.seconds) == ("claims", (11, HOUR, 20 * HOUR))
     assert (wait.process, wait.pause, wait.seconds) == ("claims", "assess", (11, HOUR, 20 * HOUR))
     assert [(count.status, count.place, count.cases) for count in found.counts] == [("done", "decided", 11)]
@@ -77,9 +77,9 @@ def test_what_ended_before_the_time_does_not_count(tmp_path: Path) -> None:
 
     found = figures(tmp_path / "cases.db", BEGIN + 3 * HOUR, BEGIN + 7 * HOUR)
 
-    [end] = found.ends
+    [end] = found.times.ends
     assert end.seconds == (2, 2 * HOUR, 4 * HOUR)
-    assert (found.looked, found.more) == (2, False)
+    assert (found.times.looked, found.times.more) == (2, False)
 
 
 def test_it_says_that_there_are_more_cases_than_it_reads(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_it_says_that_there_are_more_cases_than_it_reads(tmp_path: Path) -> None
 
     found = figures(tmp_path / "cases.db", BEGIN, BEGIN + 7 * HOUR, most=2)
 
-    assert (found.looked, found.more, found.ends[0].seconds.number) == (2, True, 2)
+    assert (found.times.looked, found.times.more, found.times.ends[0].seconds.number) == (2, True, 2)
 
 
 @pytest.fixture

@@ -44,14 +44,14 @@ def _print(found: Stats) -> None:
     for count in found.counts:
         counts.add_row(*map(escape, (count.process, count.status, count.place, f"{count.cases:,}")))
     console.print(counts if found.counts else "There are no cases.")
-    _print_times(f"From the start to the end, since {format_time(found.since)}", found.ends)
-    _print_times("From the question to the answer of a person", found.waits)
+    _print_times(f"From the start to the end, since {format_time(found.since)}", found.times.ends)
+    _print_times("From the question to the answer of a person", found.times.waits)
     if found.parked:
         console.print("\n[bold]Parked[/]")
     for reason in found.parked:
         console.print(f"{reason.cases:6,}  {escape(f'{reason.process} at {reason.step}: {reason.reason}')}")
-    if found.more:
-        console.print(f"\nThe times are those of the {format_count(found.looked, 'case')} that changed last; --cases reads more.")
+    if found.times.more:
+        console.print(f"\nThe times are those of the {format_count(found.times.looked, 'case')} that changed last; --cases reads more.")
 
 
 def _print_times(title: str, times: Sequence[Took]) -> None:

@@ -27,21 +27,24 @@ class Took(NamedTuple):
         return {"process": self.process, "pause": self.pause, "number": number, "median_seconds": median, "p95_seconds": p95}
 
 
+class Times(NamedTuple):
+    """How long cases took to their ends, and people to their answers, in the `looked` cases that changed last; `more` says that there are others."""
+
+    ends: Sequence[Took]
+    waits: Sequence[Took]
+    looked: int
+    more: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Figures between two times (Unix seconds), from the `looked` cases that changed last; `more` says that there are others.
-
-    `counts` and `parked` are as of now, of all cases; `ends` are the cases that reached an end in that time, `waits` the answers that were given.
-    """
+    """Figures: the `times` of what ended between two times (Unix seconds), and of all cases as of now their `counts` and why they are `parked`."""
 
     since: float
     until: float
     counts: Sequence[CaseCount]
-    ends: Sequence[Took]
-    waits: Sequence[Took]
+    times: Times
     parked: Sequence[Reason]
-    looked: int
-    more: bool
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -49,11 +52,11 @@ class Stats:
             "since": self.since,
             "until": self.until,
             "counts": [count._asdict() for count in self.counts],
-            "ends": [{name: value for name, value in took.as_json().items() if name != "pause"} for took in self.ends],
-            "waits": [took.as_json() for took in self.waits],
+            "ends": [{name: value for name, value in took.as_json().items() if name != "pause"} for took in self.times.ends],
+            "waits": [took.as_json() for took in self.times.waits],
             "parked": [reason._asdict() for reason in self.parked],
-            "looked": self.looked,
-            "more": self.more,
+            "looked": self.times.looked,
+            "more": self.times.more,
         }
 
 
@@ -68,10 +71,8 @@ async def stats_of(reader: Reader, *, since: float, until: float, process: str |
         events += _timed(await reader.events_of([*page]))
         names |= page
         cursor = found.cursor if len(page) == len(found.rows) else None
-    ends, waits = _took(names, events, since)
-    return Stats(
-        since, until, await reader.count_places(process=process), ends, waits, await _parked(reader, process, most), len(names), cursor is not None
-    )  # fmt: skip
+    times = Times(*_took(names, events, since), len(names), cursor is not None)
+    return Stats(since, until, await reader.count_places(process=process), times, await _parked(reader, process, most))
 
 
 _TIMED = frozenset({Kind.ACCEPTED, Kind.FINISHED, Kind.PAUSED, Kind.RESUMED})
