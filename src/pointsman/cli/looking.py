@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pointsman.cli.given import assigned
 from pointsman.cli.places import load_process, load_processes, look_at, options_again
-from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, console, escape, or_exit, print_json
+from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, Private, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.kernel.events import chosen_by
@@ -41,6 +41,7 @@ def show(
     at: Annotated[
         int | None, typer.Option("--at", metavar="REVISION", min=1, max=NUMBER_MAX, help="Show the case as it was after this revision.")
     ] = None,
+    private: Private = False,
     as_json: Json = False,
 ) -> None:
     """Show the events and the state of a case, now or as they were after one of its revisions."""
@@ -55,7 +56,7 @@ def show(
         else:
             _print_history(history, history.erased)
 
-    look_at(db, look)
+    look_at(db, look, private=private)
 
 
 def explain(
@@ -68,6 +69,7 @@ def explain(
             "--set", metavar="FIELD=VALUE", help="Say what the case would do if this field had this value: JSON, or a plain word."
         ),
     ] = None,
+    private: Private = False,
     as_json: Json = False,
 ) -> None:
     """Explain why a case is where it is, what the engine would do next, and what it would not repeat.
@@ -89,13 +91,14 @@ def explain(
         for line in explanation.lines(now, options_again(db=db, app=app)):
             console.print(line, markup=False)
 
-    look_at(db, look)
+    look_at(db, look, private=private)
 
 
 def events(
     db: Db = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events until Ctrl-C.")] = False,
     after: Annotated[str, typer.Option(metavar="CURSOR", help="Start after the event with this cursor, the first column.")] = "",
+    private: Private = False,
     as_json: Json = False,
 ) -> None:
     """List the events in order. With --json, each event is one line of JSON."""
@@ -112,7 +115,7 @@ def events(
             if not rows:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-    look_at(db, look)
+    look_at(db, look, private=private)
 
 
 def usage(
@@ -170,6 +173,7 @@ def export(
     case: CaseNumber,
     db: Db = None,
     blobs: Annotated[Path | None, typer.Option("--blobs", help="Write the blobs of the case to this folder.", show_default=False)] = None,
+    private: Private = False,
 ) -> None:
     """Print everything stored about a case as JSON."""
 
@@ -179,7 +183,7 @@ def export(
             await write_blobs(reader, exported, blobs)
         print_json(exported.as_json())
 
-    look_at(db, look)
+    look_at(db, look, private=private)
 
 
 def draw(app: App = None) -> None:

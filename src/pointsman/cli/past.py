@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pointsman.cli.places import look_at
-from pointsman.cli.terminal import NUMBER_MAX, CaseNumber, Db, Json, console, escape, print_json
+from pointsman.cli.terminal import NUMBER_MAX, CaseNumber, Db, Json, Private, console, escape, print_json
 from pointsman.operations.past import difference_of
 from pointsman.store.base import Reader
 
@@ -18,6 +18,7 @@ def diff(
         typer.Argument(metavar="[TO]", min=1, max=NUMBER_MAX, help="The later revision; by default the newest.", show_default=False),
     ] = None,
     db: Db = None,
+    private: Private = False,
     as_json: Json = False,
 ) -> None:
     """Show which fields of a case differ between two of its revisions, and who wrote them. Without revisions: since its start."""
@@ -30,4 +31,4 @@ def diff(
         for line in difference.lines():
             console.print(escape(line))
 
-    look_at(db, look)
+    look_at(db, look, private=private)

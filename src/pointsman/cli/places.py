@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.cli.terminal import or_exit
 from pointsman.errors import PointsmanError
+from pointsman.operations.redaction import redacted
 from pointsman.store.postgres import is_url, reading_url, without_password
 from pointsman.store.sqlite_reader import SqliteReader
 
@@ -102,14 +103,14 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
     return given
 
 
-def look_at(db: str | None, look: Callable[["Reader"], Coroutine[Any, Any, None]]) -> None:
-    """Open the database and call `look`. Print an error as one sentence and exit with its code. Say first if the cases have moved elsewhere."""
+def look_at(db: str | None, look: Callable[["Reader"], Coroutine[Any, Any, None]], *, private: bool = False) -> None:
+    """Open the database and call `look`, with a reader that hides private values unless `private` says otherwise. Print an error as one sentence and exit with its code. Say first if the cases have moved elsewhere."""
 
     async def body() -> None:
         async with open_reader(database(db)) as reader:
             if isinstance(reader, SqliteReader) and (moved := reader.moved()) is not None:
                 print(f"pointsman: {moved}", file=sys.stderr)
-            await look(reader)
+            await look(reader if private else await redacted(reader))
 
     try:
         or_exit(lambda: asyncio.run(body()))

@@ -53,6 +53,7 @@ Resources = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Private = Annotated[bool, typer.Option("--private", help="Also show the values of private fields.")]
 NUMBER_MAX = 2**63 - 1  # the largest integer of SQLite
 CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The number of the case.")]
 

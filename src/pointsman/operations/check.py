@@ -22,6 +22,7 @@ from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.program import Description, program_of
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Snapshot, Status
+from pointsman.operations.redaction import unredacted
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
 
@@ -97,6 +98,7 @@ async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report
 
     Raises StoreError, and DefinitionError if a version is given twice.
     """
+    reader = unredacted(reader)
     registry = Registry(processes)
     report = Report()
     doubts: dict[int, list[EffectRow]] = {}

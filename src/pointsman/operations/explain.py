@@ -23,9 +23,11 @@ from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.operations.around import NOTHING_AROUND, Around, around
 from pointsman.operations.explanation_text import json_of, lines_of
 from pointsman.operations.findings import Findings, RuleDescription, RuleStands
+from pointsman.operations.hidden_findings import hide
 from pointsman.operations.history import History, history_of
 from pointsman.operations.ledger import ledger_of
 from pointsman.operations.paragraph import Paragraph, paragraph_of
+from pointsman.operations.redaction import Redacted
 from pointsman.operations.times import format_time
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
@@ -58,6 +60,8 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
 
     If a definition that is not among them is the newest one on the database, an obstacle says so. Raises UnknownCase, UnknownProcess.
     """
+    if isinstance(reader, Redacted):
+        return await hide(await explain_case(reader.reader, processes, case), reader)
     history = await history_of(reader, case)
     process = explaining(processes, history)
     explanation = explain(process, history, await around(reader, process, history.case))

@@ -19,6 +19,7 @@ from pointsman.operations.explain import cells_under, explaining
 from pointsman.operations.findings import short
 from pointsman.operations.history import History, history_of
 from pointsman.operations.ledger import key_of
+from pointsman.operations.redaction import unredacted
 from pointsman.store.base import Reader
 
 
@@ -97,7 +98,7 @@ async def explain_change(reader: Reader, processes: Sequence[AnyProcess], case: 
     What was computed from a changed field is taken as cleared. A field that a person answers counts as the answer. Raises UnknownCase,
     UnknownProcess, and Refused for an unknown field, a value that does not fit, and a case that has ended.
     """
-    history = await history_of(reader, case)
+    history = await history_of(unredacted(reader), case)
     process = explaining(processes, history)
     if history.case.status in ENDED:
         raise Refused(f"case {case} has ended, and no field changes what it does.")

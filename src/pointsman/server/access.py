@@ -17,6 +17,7 @@ class Scope(StrEnum):
     """What a caller may do."""
 
     READ = "read"
+    PRIVATE = "private"
     START = "start"
     ANSWER = "answer"
     OPERATE = "operate"
@@ -33,7 +34,7 @@ class Role(StrEnum):
 
 
 _VIEWER = frozenset({Scope.READ})
-_APPROVER = _VIEWER | {Scope.ANSWER}
+_APPROVER = _VIEWER | {Scope.PRIVATE, Scope.ANSWER}
 _OPERATOR = _APPROVER | {Scope.START, Scope.OPERATE}
 
 SCOPES_OF: Mapping[Role, frozenset[Scope]] = MappingProxyType({

@@ -43,6 +43,7 @@ from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, acting, permit, tell_audit
 from pointsman.server.problems import DOCUMENTED
+from pointsman.server.redacted import looked_at
 from pointsman.server.streams import EventStream, event_stream
 from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
 from pointsman.store.query import CaseQuery
@@ -65,6 +66,7 @@ def _engine(request: Request) -> Engine:
 
 
 InEngine = Annotated[Engine, Depends(_engine)]
+Looks = Annotated[Engine, Depends(looked_at)]
 Reads = Annotated[Principal, requires(Scope.READ)]
 Starts = Annotated[Principal, requires(Scope.START)]
 Answers = Annotated[Principal, requires(Scope.ANSWER)]
@@ -86,7 +88,7 @@ async def start(body: Start, request: Request, engine: InEngine, _: Starts, resp
 
 
 @router.get("/cases")
-async def cases(engine: InEngine, _: Reads, filters: Annotated[CaseFilters, Query()]) -> CasesView:
+async def cases(engine: Looks, filters: Annotated[CaseFilters, Query()]) -> CasesView:
     """List the cases that fit the filters, a page at a time."""
     asked = filters.model_dump(exclude={"after", "limit", "search"})
     query = CaseQuery(**asked, search=dict(one.split("=", 1) for one in filters.search))
@@ -95,26 +97,26 @@ async def cases(engine: InEngine, _: Reads, filters: Annotated[CaseFilters, Quer
 
 
 @router.get("/tasks")
-async def tasks(engine: InEngine, _: Reads, filters: Annotated[TaskFilters, Query()]) -> TasksView:
+async def tasks(engine: Looks, filters: Annotated[TaskFilters, Query()]) -> TasksView:
     """List what waits for a person, the longest wait first."""
     page = await engine.tasks(**filters.model_dump())
     return TasksView(tasks=[TaskRow(**task._asdict()) for task in page.rows], cursor=page.cursor)
 
 
 @router.get("/cases/{case}")
-async def case(case: CaseNumber, engine: InEngine, _: Reads) -> CaseDetail:
+async def case(case: CaseNumber, engine: Looks) -> CaseDetail:
     """Return a case with its state, events and effects."""
     return case_detail(await history_of(engine.reader, case))
 
 
 @router.get("/cases/{case}/explanation")
-async def explanation(case: CaseNumber, engine: InEngine, _: Reads) -> dict[str, Any]:
+async def explanation(case: CaseNumber, engine: Looks) -> dict[str, Any]:
     """Explain why the case is where it is: its rules or the calls of its body, what the engine would do next, and what it would not repeat."""
     return (await explain_case(engine.reader, engine.processes, case)).as_json(engine.clock.now())
 
 
 @router.get("/cases/{case}/task")
-async def task(case: CaseNumber, engine: InEngine, _: Reads) -> TaskView:
+async def task(case: CaseNumber, engine: Looks) -> TaskView:
     """Return the pause at which a case waits."""
     return task_view(await engine.pending(case))
 
@@ -199,7 +201,7 @@ async def send(body: Message, request: Request, engine: InEngine, _: Starts) -> 
 
 
 @router.get("/effects/in-doubt")
-async def in_doubt(engine: InEngine, _: Reads) -> list[EffectView]:
+async def in_doubt(engine: Looks) -> list[EffectView]:
     """List the effects in doubt: calls that may or may not have happened."""
     return [effect_view(effect) for effect in await engine.reader.in_doubt()]
 
@@ -237,8 +239,7 @@ async def counts(engine: InEngine, _: Reads) -> dict[Status, int]:
 
 @router.get("/events")
 async def events(
-    engine: InEngine,
-    _: Reads,
+    engine: Looks,
     after: Annotated[str, Query(max_length=NAME_MAX)] = "",
     case: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None,
     limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
@@ -250,7 +251,7 @@ async def events(
 @router.get("/events/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 async def stream(
     request: Request,
-    engine: InEngine,
+    engine: Looks,
     who: Reads,
     after: Annotated[str, Query(max_length=NAME_MAX)] = "",
     last_event_id: Annotated[str | None, Header(max_length=NAME_MAX)] = None,
@@ -261,4 +262,4 @@ async def stream(
     """
     first = after if last_event_id is None else last_event_id
     await engine.reader.events(after=first, limit=1)  # so that a wrong cursor is an error of the request
-    return EventStream(request, who, event_stream(request, first))
+    return EventStream(request, who, event_stream(request, engine, first))

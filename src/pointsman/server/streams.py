@@ -90,9 +90,8 @@ async def _may_read(request: Request) -> bool:
     return who is not None and Scope.READ in who.scopes
 
 
-async def event_stream(request: Request, after: str) -> AsyncIterator[str]:
-    """Yield the events behind the cursor `after`, until the client leaves or the engine stops."""
-    engine: Engine = request.app.state.engine
+async def event_stream(request: Request, engine: Engine, after: str) -> AsyncIterator[str]:
+    """Yield the events of the engine behind the cursor `after`, until the client leaves or the engine stops."""
     async for row in while_open(request, engine.events(after=after)):
         if row is Quiet.QUIET:
             yield ": nothing new\n\n"

@@ -16,6 +16,7 @@ from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.history import event_text, with_task_names
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
+from pointsman.server.redacted import shown_to
 from pointsman.web.differences import Change, state_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, page
@@ -66,7 +67,7 @@ async def show_case(request: Request) -> Response:
 
 async def case_page(request: Request, who: Principal, status: int = 200, operated: Operated = NOT_OPERATED) -> Response:
     """Return the page of a case, with what an operator entered if that was refused."""
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     shell: Shell = request.state.shell
     case = case_of(request)
     explained = await explain_case(engine.reader, engine.processes, case)

@@ -13,6 +13,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.operations.map import label_of, went
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
+from pointsman.server.redacted import shown_to
 from pointsman.store.query import CaseCount, CasePage, FoundCase
 from pointsman.web.case_filters import AGES, ORDERS, CaseFilters, case_filters_of, searchable_fields
 from pointsman.web.numbers import number_of
@@ -39,7 +40,7 @@ class CasesPage:
         if filters.went and filters.process:
             found, total = await self._on_the_map(engine, filters, after)
         else:
-            found = await _found(engine, filters, after)
+            found = await _found(await shown_to(who, engine), filters, after)
         values: dict[str, Any] = {
             "rows": found.rows,
             "cursor": found.cursor,

@@ -18,6 +18,7 @@ from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.forms import CSRF, Form, FormOutdated, form_of
+from pointsman.server.redacted import hide_shown, shown_to
 from pointsman.server.views import task_view
 from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, read_json
 from pointsman.web.answer_parts import part_of
@@ -45,7 +46,7 @@ class Typed(NamedTuple):
 async def show_task(request: Request) -> Response:
     """Show the task of a case."""
     who = await permit(request, Scope.READ)
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     return await _page(request, who, await pending_soon(engine, case_of(request)))
 
 
@@ -114,7 +115,7 @@ async def _answer(request: Request, who: Principal, form: Form) -> Response:
 
 async def next_path(request: Request, who: Principal, case: int, how: str = "answered") -> str:
     """Return the address of the task to show when this case is "answered" or "assigned": the next one of the list, the one before, or the list."""
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     filters = filters_of(request)
     before, behind = await neighbours(engine, who, filters, case)
     following = behind or before
@@ -178,7 +179,7 @@ def _editable(value: Any) -> str:
 
 async def _stale(request: Request, who: Principal, pending: Pending, form: Form, status: int = 409) -> Response:
     """Show the new content, what has changed in it, and what the person had entered."""
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     seen = await shown_under(engine, pending, form.get("digest", ""))
     before = pending._replace(shown=seen)
     touched = {f"{EDIT}{name}" for name in edits_of(task_view(before), form, Problems())} if seen else set(form)
@@ -204,9 +205,9 @@ async def show_again(request: Request, who: Principal, pending: Pending, status:
 async def _page(
     request: Request, who: Principal, pending: Pending, typed: Typed | None = None, status: int = 200, instead: Mapping[str, Any] | None = None
 ) -> Response:  # fmt: skip
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     shell: Shell = request.state.shell
-    task = task_view(pending)
+    task = task_view(await hide_shown(engine, pending))
     form = None if typed is None else typed.form
     part = part_of(task.answer_schema)
     fresh = form is None or not any(name.startswith(ROOT) for name in form)

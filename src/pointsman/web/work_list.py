@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
+from pointsman.server.redacted import shown_to
 from pointsman.store.query import CaseQuery, Order
 from pointsman.web.answered import answered_in
 from pointsman.web.numbers import number_of
@@ -20,7 +20,7 @@ PARKED_SHOWN = 5  # the last ones
 async def work_list(request: Request) -> Response:
     """Show what waits for a person, and what waits for an operator."""
     who = await permit(request, Scope.READ)
-    engine: Engine = request.app.state.engine
+    engine = await shown_to(who, request.app.state.engine)
     filters = filters_of(request)
     shell: Shell = request.state.shell
     own = shell.work_list
