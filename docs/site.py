@@ -2,13 +2,15 @@
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).parents[1]
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -16,8 +18,18 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
 }
 DEPLOY = "deploy.md"
+PACKAGES = ["", "client", "functional", "integrations/langgraph", "models", "server", "testing", "web"]
+TWICE = {"pointsman.web.Scope", "pointsman.web.permit"}  # names of pointsman.server
 LINK = re.compile(r"(\]\()([^)#:\s]+)(?=[#)])")
 LOADS = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//[^>]*|<link[^>]+href=[\"']?(?:https?:)?//[^>]*")
+
+
+def on_config(config: Any) -> Any:
+    """Put the pages that `mkdocs.yml` does not place under "More"."""
+    placed = re.findall(r"[\w/-]+\.md", str(config.nav))
+    more = [page for page in sorted(file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")) if page not in placed]
+    config.nav += [{"More": more}] if more else []
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -30,8 +42,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let the links that leave `docs` lead to the page that is made from their file."""
-    made = page.file.src_uri in {*PAGES.values(), DEPLOY}
-    return markdown if made else in_the_site(markdown, f"docs/{page.file.src_uri}")
+    if page.file.src_uri in {*PAGES.values(), DEPLOY}:
+        return markdown
+    if page.file.src_uri == "reference/index.md":
+        markdown += "".join(["\n## Other names\n", *(f"\n::: {name}\n" for name in others)]) if (others := [*other_names()]) else ""
+    return in_the_site(markdown, f"docs/{page.file.src_uri}")
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
@@ -57,6 +72,16 @@ def page_of(source: str) -> str:
     if source.startswith("examples/deploy"):
         return DEPLOY
     return PAGES.get(source, source.removeprefix("docs/"))
+
+
+def other_names() -> Iterator[str]:
+    """The public names that no page of the reference describes."""
+    described = set(re.findall(r"^::: (\S+)$", "".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")), re.MULTILINE))
+    for package in PACKAGES:
+        module = ROOT / "src" / "pointsman" / package / "__init__.py"
+        [names] = re.findall(r"^__all__ = \[(.*?)\]", module.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        here = {f"{'.'.join(['pointsman', *package.split('/')]).rstrip('.')}.{name}" for name in re.findall(r'"(\w+)"', names)}
+        yield from sorted(here - described - TWICE)
 
 
 def deployment() -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,22 +33,27 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 
 
-def blocks() -> list[tuple[str, str]]:
-    return [
-        (f"{document.name}-{number}", block)
-        for document in DOCUMENTS
-        for number, block in enumerate(BLOCK.findall(document.read_text(encoding="utf-8")))
-    ]
+NAMED = re.compile(r"# (\w+\.py)\n")  # the first line of a block that is a file of its name to the blocks after it
 
 
-@pytest.mark.parametrize(("name", "block"), blocks(), ids=[name for name, _ in blocks()])
-def test_a_code_block_runs(name: str, block: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    file = tmp_path / "block.py"
-    file.write_text(block, encoding="utf-8")
+def blocks() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """The blocks of the documents: a name, the code, and the files that the page has named before."""
+    for document in DOCUMENTS:
+        files: dict[str, str] = {}
+        for number, block in enumerate(BLOCK.findall(document.read_text(encoding="utf-8"))):
+            yield f"{document.name}-{number}", block, {**files}
+            if named := NAMED.match(block):
+                files[named[1]] = block
+
+
+@pytest.mark.parametrize(("block", "files"), [pytest.param(block, files, id=name) for name, block, files in blocks()])
+def test_a_code_block_runs(block: str, files: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for name, code in {**files, "block.py": block}.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
 
     environment = {**os.environ, "DATABASE_URL": request.getfixturevalue("postgres_url")} if "DATABASE_URL" in block else None
 
-    done = run("-W", "error", file, cwd=tmp_path, env=environment, timeout=LONG_SECONDS)
+    done = run("-W", "error", tmp_path / "block.py", cwd=tmp_path, env=environment, timeout=LONG_SECONDS)
 
     assert done.returncode == 0, done.stderr
 

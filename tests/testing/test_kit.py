@@ -7,6 +7,7 @@ import pytest
 
 from pointsman import (
     ABSENT,
+    AnswerInvalid,
     AtLeastOnce,
     AtMostOnce,
     Context,
@@ -283,6 +284,14 @@ def test_a_person_may_look_at_what_is_shown() -> None:
     case = world.run(lambda: world.start(process, {"text": "x"}))
 
     assert world.state(case)["approval"] == "RE: X"
+
+
+def test_a_scripted_answer_that_does_not_fit_ends_the_run() -> None:
+    process = answering(Idempotent())
+    world = World(process, resources={"office": Post()}, people={"approval": 7})
+
+    with pytest.raises(AnswerInvalid, match="does not fit str"):
+        world.run(lambda: world.start(process, {"text": "x"}))
 
 
 def test_a_script_answers_in_order_and_raises_what_is_an_exception() -> None:

@@ -22,7 +22,7 @@ from pointsman.definition.durations import DAY_SECONDS, Duration, seconds_of
 from pointsman.definition.effects import AnyEffect, Effect
 from pointsman.definition.nodes import Context
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import Conflict, EngineStopped, Refused, StoreError
+from pointsman.errors import AnswerInvalid, Conflict, EngineStopped, Refused, StoreError
 from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow, UsageRow
 from pointsman.kernel.snapshot import ENDED, Status
@@ -356,6 +356,8 @@ async def _ask(engine: Engine, ask: Callable[[Engine], Awaitable[T]]) -> T:
 async def _unless_refused(call: Awaitable[T]) -> T | None:
     try:
         return await call
+    except AnswerInvalid:  # the script is wrong, and would be wrong again
+        raise
     except (Refused, Conflict):
         return None
 
