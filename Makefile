@@ -53,9 +53,9 @@ test-library:
 	$(IN_MEMORY) $(BIN)/python -m pytest $(patsubst %,--ignore=%,$(JOURNEYS) $(DESK))
 
 # The tiers of the tests whose size is a figure, at full size and one after another; each prints its figure and its seed.
-TIERS := $(wildcard $(addprefix tests/,kernel/test_machine.py kernel/test_body_machine.py simulation/test_simulation.py simulation/test_mutants.py simulation/test_simulation_postgres.py store/test_power_loss.py store/test_io_faults.py \
+TIERS := $(wildcard $(addprefix tests/,kernel/test_machine.py kernel/test_body_machine.py simulation/test_simulation.py simulation/test_mutants.py simulation/test_simulation_postgres.py operations/test_backtest.py store/test_power_loss.py store/test_io_faults.py \
 	journeys/test_soak.py journeys/test_postgres_fleet.py store/test_postgres_moving.py journeys/test_postgres_moving_repertoire.py journeys/test_postgres_crash_repertoire.py journeys/test_load.py journeys/test_narrow.py journeys/test_postgres_narrow.py journeys/test_postgres_waiting.py journeys/test_postgres_fan_in.py journeys/test_postgres_deploy.py journeys/test_paid_answers.py journeys/test_imap.py journeys/test_conversations.py desk/test_wrapped_mails.py))
-AT_LENGTH := POINTSMAN_WALKS=1000000 POINTSMAN_BODY_WALKS=100000 POINTSMAN_SCHEDULES=200000 POINTSMAN_SCHEDULES_POSTGRES=400 POINTSMAN_ANEW=1 POINTSMAN_IMAGES=100000 POINTSMAN_KILLS=200 POINTSMAN_EFFECTS=2000 POINTSMAN_WAITING=100000 \
+AT_LENGTH := POINTSMAN_WALKS=1000000 POINTSMAN_BODY_WALKS=100000 POINTSMAN_SCHEDULES=200000 POINTSMAN_SCHEDULES_POSTGRES=400 POINTSMAN_ANEW=1 POINTSMAN_BACKTEST_CASES=10000 POINTSMAN_IMAGES=100000 POINTSMAN_KILLS=200 POINTSMAN_EFFECTS=2000 POINTSMAN_WAITING=100000 \
 	POINTSMAN_HERD=20000 POINTSMAN_STARTS=200000 POINTSMAN_NARROW_KILLS=10 POINTSMAN_NARROW_CASES=80 POINTSMAN_CROWD_KILLS=20 POINTSMAN_CROWD_CASES=600 POINTSMAN_DEPLOY_CASES=2000 POINTSMAN_FAN_INS=400 POINTSMAN_CLAIM_WAITING=100000 \
 	POINTSMAN_PAID_KILLS=50 POINTSMAN_MAILS=1000 POINTSMAN_MAIL_KILLS=20 POINTSMAN_REPLY_KILLS=100 POINTSMAN_WRAPPED_MAILS=300 \
 	POINTSMAN_FLEET_WORKERS=4 POINTSMAN_FLEET_KILLS=150 POINTSMAN_FLEET_STOPS=60 POINTSMAN_FLEET_CUTS=400 POINTSMAN_FLEET_HOLES=40 POINTSMAN_FLEET_DELAYS=40 POINTSMAN_FLEET_RESTARTS=20 POINTSMAN_STORY_KILLS=40 POINTSMAN_MOVES=100 POINTSMAN_MOVE_CUTS=150

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from pointsman.kernel.snapshot import Status
     from pointsman.mappings.http import http_outcome, raise_for_outcome
     from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
+    from pointsman.operations.backtest import Backtest, Selected, backtest
     from pointsman.operations.check import check_cases
     from pointsman.operations.decided import decided_since, last_event
     from pointsman.operations.explain import Explanation, explain_case
@@ -115,6 +116,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.export": "Export export_case",
     "operations.history": "History history_of",
     "operations.past": "Difference Past difference_of past_of",
+    "operations.backtest": "Backtest Selected backtest",
     "operations.times": "format_duration format_time",
     "operations.verify.report": "Refutation Verified verify",
     "runtime.blocking": "BlockingEngine open_blocking",
@@ -142,6 +144,7 @@ __all__ = [
     "AnswerInvalid",
     "AtLeastOnce",
     "AtMostOnce",
+    "Backtest",
     "Blob",
     "BlockingEngine",
     "Budget",
@@ -203,6 +206,7 @@ __all__ = [
     "Rule",
     "Safety",
     "Searchable",
+    "Selected",
     "Signed",
     "Sleep",
     "SmtpInDoubt",
@@ -231,6 +235,7 @@ __all__ = [
     "Violation",
     "Worker",
     "answer_with",
+    "backtest",
     "check_cases",
     "compensate",
     "cron",

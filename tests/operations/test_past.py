@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pointsman import AtMostOnce, Engine, Process, State, finish, otherwise, park, when
+from pointsman import AtMostOnce, Engine, Private, Process, State, finish, otherwise, park, when
 from pointsman.cli.main import app
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.past import past_of, standing_after_events
@@ -163,3 +163,29 @@ def test_the_past_of_an_erased_case_says_that_its_content_is_gone(filled: Path) 
 
     assert "erased by ada: asked for it" in told(filled, "show", 2, "--at", 1)
     assert "its content was erased" in told(filled, "diff", 2)
+
+
+def test_private_fields_are_hidden(tmp_path: Path) -> None:
+    class Letter(State):
+        text: Private[str]
+        size: int | None = None
+
+    letters = Process("letters", Letter)
+
+    @letters.node(writes="size")
+    def measure(text: str) -> int:
+        return len(text)
+
+    letters.rules(when("no size", lambda c: c.size is None, measure), otherwise(finish("read")))
+
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [letters], clock=ManualClock()) as engine:
+            await engine.wait_until_resting((await engine.start(letters, {"text": "my diary"})).case)
+
+    asyncio.run(main())
+
+    shown, differs = told(tmp_path, "show", 1, "--at", 1), told(tmp_path, "diff", 1)
+    assert "text = [private]" in shown
+    assert "text: no value -> [private]" in differs
+    assert "my diary" not in shown + differs + told(tmp_path, "show", 1, "--at", 1, "--json") + told(tmp_path, "diff", 1, "--json")
+    assert "text: no value -> my diary" in told(tmp_path, "diff", 1, "--private")

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "show": "looking.show",
     "explain": "looking.explain",
     "diff": "past.diff",
+    "backtest": "past.backtest_command",
     "events": "looking.events",
     "usage": "looking.usage",
     "check": "looking.check",

@@ -11,6 +11,7 @@ from pointsman.kernel.rows import CaseRow, EventRow, FieldRow
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.findings import short
 from pointsman.operations.history import History, event_text
+from pointsman.operations.redaction import HIDDEN_TEXT, Redacted, unredacted
 from pointsman.operations.times import format_time
 from pointsman.store.base import Dossier, Reader, WriteRow
 from pointsman.store.states import state_from
@@ -140,20 +141,20 @@ async def difference_of(reader: Reader, case: int, since: int, to: int | None) -
 
     Raises UnknownCase, and Refused if it has no such revision.
     """
-    dossier = await _dossier(reader, case, to)
+    dossier = await _dossier(unredacted(reader), case, to)
+    private = await reader.private_of(case) if isinstance(reader, Redacted) else frozenset[str]()
+    events = await reader.events_of([case])
     last = dossier.case.revision if to is None else to
     if since >= last:
         raise Refused(f"revision {since} does not come before revision {last}; name the earlier one first.")
     before, after = ({row.field: row.text for row in _state(dossier, revision)} for revision in (since, last))
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     writes = [write for write in dossier.writes if since < write.revision <= last]
-    changes = tuple(
-        FieldChange(
-            name, before.get(name), after.get(name), tuple(_written(write, dossier.events) for write in writes if write.field == name)
-        )
-        for name in changed
-    )
-    return Difference(case, since, last, dossier.case.revision, changes, _erased(dossier) is not None)
+    changes = []
+    for name in changed:
+        old, new = (HIDDEN_TEXT if text is not None and name in private else text for text in (before.get(name), after.get(name)))
+        changes.append(FieldChange(name, old, new, tuple(_written(write, events) for write in writes if write.field == name)))
+    return Difference(case, since, last, dossier.case.revision, tuple(changes), _erased(dossier) is not None)
 
 
 def standing_after_events(row: CaseRow, events: Sequence[EventRow]) -> CaseRow:

@@ -50,6 +50,11 @@ class Redacted:
         await self._look(cases)
         return {case: _fields(rows, self._of(case)) for case, rows in (await self.reader.fields_of(cases, names)).items()}
 
+    async def writes_of(self, cases: Collection[int]) -> dict[int, tuple[WriteRow, ...]]:
+        """The writes of the fields of some cases."""
+        await self._look(cases)
+        return {case: _writes(rows, self._of(case)) for case, rows in (await self.reader.writes_of(cases)).items()}
+
     async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events in the order of their commits."""
         return await self.of_events(await self.reader.events(after=after, case=case, limit=limit))
@@ -107,7 +112,7 @@ class Redacted:
             return None
         private = await self.private_of(case)
         return stored._replace(
-            writes=tuple(_write(write) if write.field in private else write for write in stored.writes),
+            writes=_writes(stored.writes, private),
             events=tuple(await self.of_events(stored.events)),
             effects=tuple(await self._effects(stored.effects)),
             messages=tuple(self._messages(stored.messages)),
@@ -168,6 +173,10 @@ def _event(event: EventRow) -> EventRow:
 
 def _fields(rows: Iterable[FieldRow], private: Collection[str]) -> tuple[FieldRow, ...]:
     return tuple(row._replace(text=HIDDEN_TEXT) if row.field in private else row for row in rows)
+
+
+def _writes(rows: Iterable[WriteRow], private: Collection[str]) -> tuple[WriteRow, ...]:
+    return tuple(_write(row) if row.field in private else row for row in rows)
 
 
 def _write(write: WriteRow) -> WriteRow:

@@ -343,6 +343,12 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
         One read, however many cases there are.
         """
 
+    async def writes_of(self, cases: Collection[int]) -> dict[int, tuple[WriteRow, ...]]:
+        """All writes of the fields of these cases, ordered by revision, then by field, by case; a case without any is left out (S9).
+
+        One read, however many cases there are.
+        """
+
     async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
         """The ledger's entries of these cases, ordered by case, then by the time of their intent."""
 

@@ -14,7 +14,7 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, WriteRow, erased_key
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
@@ -32,6 +32,7 @@ from pointsman.store.stored_rows import (
     message_row,
     private_named,
     write_row,
+    writes_by_case,
 )
 
 T = TypeVar("T")
@@ -152,6 +153,10 @@ class SqliteReader:
         """The fields with these names, by case; see the contract."""
         rows = self._all("select_fields_of_cases", {"cases": json.dumps([*cases]), "names": json.dumps([*names])})
         return fields_by_case(rows)
+
+    async def writes_of(self, cases: Collection[int]) -> dict[int, tuple[WriteRow, ...]]:
+        """All writes of the fields of these cases; see the contract."""
+        return writes_by_case(self._all("select_writes_of_cases", {"cases": json.dumps([*cases])}))
 
     async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
         """The ledger's entries of these cases; see the contract."""

@@ -119,6 +119,7 @@ class ThreadedReader:
     newest_events = _in_a_thread(SqliteReader.newest_events)
     cases_of = _in_a_thread(SqliteReader.cases_of)
     fields_of = _in_a_thread(SqliteReader.fields_of)
+    writes_of = _in_a_thread(SqliteReader.writes_of)
     effects_of = _in_a_thread(SqliteReader.effects_of)
     events_of = _in_a_thread(SqliteReader.events_of)
     count_waiting = _in_a_thread(SqliteReader.count_waiting)

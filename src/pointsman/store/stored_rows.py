@@ -47,6 +47,11 @@ def fields_by_case(rows: Iterable[Sequence[Any]]) -> dict[int, tuple[FieldRow, .
     return {case: fields for case, fields in found if fields}
 
 
+def writes_by_case(rows: Iterable[Sequence[Any]]) -> dict[int, tuple[WriteRow, ...]]:
+    """Convert writes with the number of their case before them, ordered by it."""
+    return {case: tuple(write_row(row[1:]) for row in of_case) for case, of_case in groupby(rows, key=itemgetter(0))}
+
+
 def write_row(row: Sequence[Any]) -> WriteRow:
     """Convert a write of a field."""
     return WriteRow(row[0], row[1], row[2], row[3], bool(row[4]))

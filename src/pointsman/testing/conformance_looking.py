@@ -204,10 +204,18 @@ class LookingConformance(Scenarios):
                 if (fields := tuple(field for field in await store.fields(case) if field.field in {"log", "a", "b"}))
             }
             assert [(row.field, row.text) for row in found[cases[0]]] == [("a", "3"), ("log", f'[{cases[0]},"more"]')]
+            writes = await store.writes_of(asked)
+            assert [*writes.items()] == [
+                (case, rows) for case in there if (dossier := await store.dossier(case)) is not None and (rows := dossier.writes)
+            ]
+            assert [(row.revision, row.field, row.text, row.appends) for row in writes[cases[0]]][-2:] == [
+                (3, "b", None, False),
+                (3, "log", '["more"]', True),
+            ]
             assert await store.effects_of(asked) == [row for case in there for row in await store.effects(case)]
             assert len(await store.effects_of(asked)) == 2
             assert (await store.cases_of([]), await store.fields_of([], ["a"]), await store.fields_of(cases, [])) == ([], {}, {})
-            assert await store.effects_of([]) == []
+            assert (await store.effects_of([]), await store.writes_of([])) == ([], {})
 
         check(scenario)
 

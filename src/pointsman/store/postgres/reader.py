@@ -15,7 +15,7 @@ from pointsman.errors import StoreError, StoreForeign, ValueRefused
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, WriteRow, erased_key
 from pointsman.store.finding import FEW, POSTGRES, measure, search_for, statement
 from pointsman.store.journal import unpacked
 from pointsman.store.postgres import schema
@@ -34,6 +34,7 @@ from pointsman.store.stored_rows import (
     message_row,
     private_named,
     write_row,
+    writes_by_case,
 )
 
 T = TypeVar("T")
@@ -166,6 +167,10 @@ class PostgresReader:
         for case, *branch in await rows_of(connection, self._sql["select_branches"], {"cases": [*cases]}):
             found[case] += (BranchRow(*branch),)
         return found
+
+    async def writes_of(self, cases: Collection[int]) -> dict[int, tuple[WriteRow, ...]]:
+        """All writes of the fields of these cases; see the contract."""
+        return writes_by_case(await self._all("select_writes_of_cases", {"cases": [*cases]}))
 
     async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
         """The ledger's entries of these cases; see the contract."""

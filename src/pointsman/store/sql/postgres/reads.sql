@@ -177,6 +177,11 @@ SELECT tx, n, case_id, revision, at, events FROM (SELECT * FROM pointsman.journa
 -- Every write of a case's fields.
 SELECT revision, field, value, writer, appends FROM pointsman.journal WHERE case_id = %(case)s::bigint AND field IS NOT NULL ORDER BY revision, field;
 
+-- name: select_writes_of_cases
+-- Every write of the fields of these cases.
+SELECT case_id, revision, field, value, writer, appends FROM pointsman.journal
+ WHERE case_id = ANY(%(cases)s::bigint[]) AND field IS NOT NULL ORDER BY case_id, revision, field;
+
 -- name: select_effect
 -- One entry of the ledger.
 SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM pointsman.effects WHERE key = %(key)s;

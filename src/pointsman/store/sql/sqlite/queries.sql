@@ -608,6 +608,11 @@ SELECT journal.case_id, journal.revision, journal.field, value, writer, appends
  WHERE journal.case_id = whole.case_id AND journal.field = whole.field AND journal.revision >= whole.revision
  ORDER BY journal.case_id, journal.field, journal.revision;
 
+-- name: select_writes_of_cases
+-- Every write of the fields of these cases.
+SELECT case_id, revision, field, value, writer, appends FROM journal
+ WHERE case_id IN (SELECT value FROM json_each(:cases)) AND field >= '' ORDER BY case_id, revision, field;
+
 -- name: select_effects_of_cases
 -- The entries of these cases in the ledger.
 SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE case_id IN (SELECT value FROM json_each(:cases)) ORDER BY case_id, intended_at, key;
