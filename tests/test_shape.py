@@ -40,6 +40,8 @@ CALLS = {
     "kernel/case.py: Case",
     "kernel/case.py: CaseRow",
     "kernel/case.py: EffectRow",
+    "integrations/opentelemetry/spans.py: Span",
+    "integrations/opentelemetry/telemetry.py: ReadableSpan",
     "operations/verify/happens.py: MessageRow",
     "runtime/decisions.py: Pending",
     "web/case_filters.py: CaseQuery",

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from pointsman.runtime.decisions import Pending
     from pointsman.runtime.engine import Engine
     from pointsman.runtime.starts import Delivered, Started
+    from pointsman.runtime.subscribers import Delivery, Subscriber
     from pointsman.runtime.tasks import Task, TaskPage
     from pointsman.runtime.worker import Worker, stop_signals
     from pointsman.store.base import Reader
@@ -124,6 +125,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.decisions": "Pending",
     "runtime.engine": "Engine",
     "runtime.starts": "Delivered Started",
+    "runtime.subscribers": "Delivery Subscriber",
     "runtime.tasks": "Task TaskPage",
     "runtime.worker": "Worker stop_signals",
     "store.base": "Reader",
@@ -164,6 +166,7 @@ __all__ = [
     "Database",
     "DefinitionError",
     "Delivered",
+    "Delivery",
     "Difference",
     "Effect",
     "EffectRow",
@@ -221,6 +224,7 @@ __all__ = [
     "StoreNewer",
     "StoreUnwritable",
     "SubprocessCrashed",
+    "Subscriber",
     "SystemClock",
     "Task",
     "TaskPage",

@@ -8,7 +8,7 @@ import pytest
 from places import Place, run
 
 from pointsman import Engine, Process, State, finish, otherwise, when
-from pointsman.runtime.subscribers import Delivery
+from pointsman import Delivery
 from pointsman.store.memory import MemoryStore
 from pointsman.store.sqlite_leaving import leaving
 from pointsman.testing.clock import ManualClock

@@ -16,7 +16,7 @@ import typer
 
 from pointsman.cli.given import assigned, parsed
 from pointsman.cli.places import database, load_processes, load_resources, open_reader, options_again
-from pointsman.cli.serving import NotInstalled
+from pointsman.cli.subscribing import NotInstalled
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.errors import PointsmanError, Refused, StoreError

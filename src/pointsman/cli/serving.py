@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.places import database, load_processes, load_resources, shown
+from pointsman.cli.subscribing import NotInstalled, Telemetry, subscribers_of
 from pointsman.cli.terminal import App, Db, Resources, or_exit
 from pointsman.errors import PointsmanError, StoreLocked
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 8470
 CONCURRENCY = 64  # as `Engine.open` has it
 OIDC_VARIABLE = "POINTSMAN_OIDC_SECRET"  # the variable with the secret that an identity provider gave this program
-
-
-class NotInstalled(PointsmanError):
-    """A package that this command needs is missing."""
 
 
 class NobodyWorks(PointsmanError):
@@ -48,6 +45,7 @@ def serve(
     concurrency: Annotated[
         int, typer.Option(min=0, help="The cases that run here at once; with 0, workers run them, and no --resources are needed.")
     ] = CONCURRENCY,
+    telemetry: Telemetry = False,
 ) -> None:
     """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes.
 
@@ -59,7 +57,10 @@ def serve(
         place, processes = database(db), load_processes(app)
         if not concurrency and isinstance(place, Path):
             raise NobodyWorks(f"with --concurrency 0 nobody would run the cases of {place}, which has one engine; leave it out.")
-        engine = {"resources": load_resources(resources) if concurrency else {}, "concurrency": concurrency}
+        engine = {
+            "resources": load_resources(resources) if concurrency else {}, "concurrency": concurrency,
+            "subscribers": subscribers_of(telemetry=telemetry),
+        }  # fmt: skip
         _run(place, processes, engine, settings)
 
     or_exit(body)

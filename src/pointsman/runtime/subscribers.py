@@ -22,11 +22,15 @@ log = logging.getLogger("pointsman")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Events for a subscriber, in the order of their commits: those after the cursor `after`. `reader` reads more about their cases."""
+    """Events for a subscriber, in the order of their commits: those after the cursor `after`.
+
+    `reader` reads more about their cases, and `now` is the time (Unix seconds).
+    """
 
     events: Sequence[EventRow]
     after: str
     reader: Reader
+    now: float
 
 
 class Subscriber(Protocol):
@@ -36,8 +40,11 @@ class Subscriber(Protocol):
     def name(self) -> str:
         """The name of its cursor in the database: a subscriber of another name begins anew, with the events of today."""
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Take in events. If it raises, or the engine dies, it is called again with the same events, perhaps in another engine."""
+    async def deliver(self, delivery: Delivery) -> str | None:
+        """Take in events: all of them, or those up to the cursor that it returns.
+
+        If it raises, or the engine dies, it is called again with the same events, perhaps in another engine.
+        """
 
 
 class Subscription:
@@ -45,7 +52,7 @@ class Subscription:
 
     def __init__(self, ports: Ports, subscriber: Subscriber, check_running: Callable[[], None]) -> None:
         self.changed = asyncio.Event()
-        self.failures = 0  # deliveries that failed since the last one that did not
+        self.failures_in_a_row = 0  # deliveries that failed since the last one that did not
         self.delivered = 0  # events that this engine has delivered
         self._ports = ports
         self._subscriber = subscriber
@@ -97,37 +104,41 @@ class Subscription:
         if self._cursor is None:
             return False
         events = await store.reader.events(after=self._cursor, limit=EVENTS_MAX)
-        if not events or not await self._delivers(Delivery(events, self._cursor, store.reader)):
+        if not events:
+            return False
+        reached = await self._reaches(Delivery(events, self._cursor, store.reader, self._ports.clock.now()))
+        if reached is None:
             return False
         self._ports.failpoints("subscriber.delivered")
-        self._cursor = events[-1].cursor if await store.advance(self.name, events[-1].cursor) else None
-        self.delivered += len(events)
+        self._cursor = reached if await store.advance(self.name, reached) else None
+        self.delivered += next((number for number, event in enumerate(events, 1) if event.cursor == reached), 0)
         return True
 
     async def _take_turn(self) -> None:
         newest = await self._ports.store.reader.newest_events(limit=NEWEST)
         self._cursor = await self._ports.store.take_turn(self.name, begin=newest[-1].cursor if newest else "")
 
-    async def _delivers(self, delivery: Delivery) -> bool:
+    async def _reaches(self, delivery: Delivery) -> str | None:
+        """Deliver, and return the cursor up to which the subscriber has read now, or None if it failed."""
         try:
-            await self._subscriber.deliver(delivery)
+            reached = await self._subscriber.deliver(delivery)
         except Exception as error:
-            if not self.failures:
+            if not self.failures_in_a_row:
                 log.warning(
                     "subscriber %r failed (%s: %s); it is called again, and misses no event", self.name, type(error).__name__, error
                 )
-            self.failures += 1
-            return False
-        if self.failures:
-            log.warning("subscriber %r goes on after %d failures", self.name, self.failures)
-        self.failures = 0
-        return True
+            self.failures_in_a_row += 1
+            return None
+        if self.failures_in_a_row:
+            log.warning("subscriber %r goes on after %d failures", self.name, self.failures_in_a_row)
+        self.failures_in_a_row = 0
+        return reached or delivery.events[-1].cursor
 
     async def _wait(self) -> None:
         """Wait for a change, or for the time of another try."""
         clock = self._ports.clock
-        if self.failures:
-            await clock.wait(self._stopping, min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2.0 ** min(self.failures - 1, 20)))
+        if self.failures_in_a_row:
+            await clock.wait(self._stopping, min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2.0 ** min(self.failures_in_a_row - 1, 20)))
         else:
             await clock.wait(self.changed, TURN_SECONDS if self._cursor is None else None)
 
