@@ -16,11 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from telemetry_world import SECRET, answer_it, run, start_it, world
 
-from pointsman import Engine
+from pointsman import Delivery, Engine
 from pointsman.integrations.opentelemetry import ExportFailed, Telemetry
 from pointsman.integrations.opentelemetry.spans import provider_of, trace_id
 from pointsman.operations.plain_names import plain_step
-from pointsman import Delivery
 from pointsman.store.memory import MemoryStore
 
 

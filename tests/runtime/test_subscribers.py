@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from places import Place, run
 
-from pointsman import Engine, Process, State, finish, otherwise, when
-from pointsman import Delivery
+from pointsman import Delivery, Engine, Process, State, finish, otherwise, when
 from pointsman.store.memory import MemoryStore
 from pointsman.store.sqlite_leaving import leaving
 from pointsman.testing.clock import ManualClock

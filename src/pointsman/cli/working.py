@@ -57,7 +57,7 @@ def worker(
         float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="How long running steps may go on after SIGTERM.")
     ] = DRAIN_SECONDS,
     health: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Answer GET /healthz and /readyz there.", show_default=False)
+        str | None, typer.Option(metavar="HOST:PORT", help="Answer GET /healthz, /readyz and /metrics there.", show_default=False)
     ] = None,
     telemetry: Telemetry = False,
 ) -> None:

@@ -99,6 +99,11 @@ class Worker:
         if self._work.done():
             self._work.result()
 
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that is open now, or None while there is none."""
+        return self._engine
+
     async def check_ready(self) -> None:
         """Return if the engine holds its lease, claims cases and reaches its database. Raises StoreError, EngineStopped."""
         if self._engine is None:

@@ -21,6 +21,7 @@ from pointsman.server.api import router
 from pointsman.server.bounds import BoundedBody, NotKept, Recorded, Recorder
 from pointsman.server.forwarded import Forwarded
 from pointsman.server.hosts import Hosts, KnownHosts
+from pointsman.server.metrics import metrics
 from pointsman.server.problems import HANDLERS, of_error
 
 FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
@@ -55,6 +56,7 @@ def create_app(
         app.add_middleware(Forwarded, proxies=proxies)
     app.add_route("/health", health)
     app.add_route("/ready", ready)
+    app.add_route("/metrics", metrics)
     app.router.routes.extend(pages)
     return app
 
