@@ -132,6 +132,20 @@ def test_workers_that_go_on_after_each_event_make_the_spans_that_one_makes() -> 
     assert each.told() == whole.told()
 
 
+def test_a_worker_whose_turn_comes_again_knows_what_the_other_one_has_sent() -> None:
+    store, _ = finished()
+    kept = Kept()
+
+    async def main() -> None:
+        first, second, events = Telemetry(kept), Telemetry(kept), await all_of(store)
+        for worker, since, until in ((first, 0, 4), (second, 4, 8), (first, 8, len(events))):
+            await worker.deliver(Delivery(events[since:until], events[since - 1].cursor if since else "", store, 0.0))
+
+    run(main())
+
+    assert kept.told() == exported(store, at_once=1_000).told()
+
+
 def test_spans_have_names_and_no_values() -> None:
     store, _ = finished()
 

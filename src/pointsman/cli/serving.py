@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.places import database, load_processes, load_resources, shown
-from pointsman.cli.subscribing import NotInstalled, Telemetry, subscribers_of
+from pointsman.cli.subscribing import NotInstalled, Telemetry, Webhooks, subscribers_of
 from pointsman.cli.terminal import App, Db, Resources, or_exit
 from pointsman.errors import PointsmanError, StoreLocked
 
@@ -46,6 +46,7 @@ def serve(
         int, typer.Option(min=0, help="The cases that run here at once; with 0, workers run them, and no --resources are needed.")
     ] = CONCURRENCY,
     telemetry: Telemetry = False,
+    webhooks: Webhooks = None,
 ) -> None:
     """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes.
 
@@ -59,7 +60,7 @@ def serve(
             raise NobodyWorks(f"with --concurrency 0 nobody would run the cases of {place}, which has one engine; leave it out.")
         engine = {
             "resources": load_resources(resources) if concurrency else {}, "concurrency": concurrency,
-            "subscribers": subscribers_of(telemetry=telemetry),
+            "subscribers": subscribers_of(telemetry=telemetry, webhooks=webhooks),
         }  # fmt: skip
         _run(place, processes, engine, settings)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.places import database, load_processes, load_resources, shown
-from pointsman.cli.subscribing import NotInstalled, Telemetry, subscribers_of
+from pointsman.cli.subscribing import NotInstalled, Telemetry, Webhooks, subscribers_of
 from pointsman.cli.terminal import Db, Resources, exit_with, or_exit
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def worker(
         str | None, typer.Option(metavar="HOST:PORT", help="Answer GET /healthz, /readyz and /metrics there.", show_default=False)
     ] = None,
     telemetry: Telemetry = False,
+    webhooks: Webhooks = None,
 ) -> None:
     """Run the cases of processes on a database, beside any number of other workers, until SIGTERM or Ctrl-C.
 
@@ -73,7 +74,7 @@ def worker(
         processes = [process for app in named for process in load_processes(app)]
         settings = {
             "resources": load_resources(resources), "concurrency": concurrency, "threads": threads, "grace_seconds": drain, "lease_seconds": lease,
-            "subscribers": subscribers_of(telemetry=telemetry),
+            "subscribers": subscribers_of(telemetry=telemetry, webhooks=webhooks),
         }  # fmt: skip
         logging.basicConfig(format=LINE, level=logging.WARNING)
         asyncio.run(_work(Work(database(db), processes, settings, address)))

@@ -1,0 +1,221 @@
+"""Webhooks are signed, sent at least once with one id, and miss nothing, whoever dies."""
+
+import asyncio
+import base64
+import hmac
+import json
+import re
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from pointsman import Delivery, Engine, Process, State, finish, otherwise, park, remind, when
+from pointsman.integrations.webhooks import Declared, Webhook, WebhookInvalid, WebhookRefused, signed, webhooks_of
+from pointsman.store.memory import MemoryStore
+from pointsman.testing.clock import ManualClock
+
+T = TypeVar("T")
+
+HANG_SECONDS = 30.0  # far beyond any test here
+TEXT = "Mrs Smith of Elm Street"
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+OTHER = "whsec_" + base64.b64encode(KEY[::-1]).decode()
+FILE = """
+[[webhook]]
+name = "pager"
+url = "https://hooks.example/pointsman"
+secret = "PAGER"
+"""
+
+
+class Claim(State):
+    text: str
+    approval: str | None = None
+
+
+def claims() -> Process[Claim]:
+    """A claim is approved, with a reminder after an hour; one that is refused is parked."""
+    process = Process("claims", Claim)
+    approve = process.pause(
+        writes="approval", answer=str, shows=("text",), assignee="ada", ladder=[remind("1h")], deadline=timedelta(days=9)
+    )
+    process.rules(
+        when("unapproved", lambda c: c.approval is None, approve),
+        when("refused", lambda c: c.approval == "no", park("it was refused")),
+        otherwise(finish("paid")),
+    )
+    return process
+
+
+class Receiver:
+    """Answers with the statuses given, then with 204; keeps what it accepted, and what it was sent."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = [*statuses]
+        self.sent: list[httpx.Request] = []
+        self.taken: list[dict[str, Any]] = []
+        self.came = asyncio.Event()
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(request)
+        status = self.statuses.pop(0) if self.statuses else 204
+        if status < 300:
+            self.taken.append(json.loads(request.content))
+        self.came.set()
+        return httpx.Response(status)
+
+    async def takes(self, number: int) -> None:
+        while len(self.taken) < number:
+            self.came.clear()
+            await self.came.wait()
+
+    def types(self) -> list[str]:
+        return [message["type"] for message in self.taken]
+
+
+def hook(receiver: Receiver, *secrets: str, **more: Any) -> Webhook:
+    declared = Declared(name="pager", url="https://hooks.example/pointsman", secret="PAGER", **more)
+    return Webhook(declared, secrets or [SECRET], client=receiver.client())
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(HANG_SECONDS):
+            return await main
+
+    return asyncio.run(bounded())
+
+
+def told(more: dict[str, Any], statuses: tuple[int, ...] = ()) -> Receiver:
+    """What a receiver gets of a claim that is opened, reminded of, refused and parked."""
+
+    async def main() -> Receiver:
+        receiver, clock = Receiver(*statuses), ManualClock()
+        async with Engine.open("unused", [claims()], store=MemoryStore(), clock=clock, subscribers=[hook(receiver, **more)]) as engine:
+            case = (await engine.start("claims", {"text": TEXT})).case
+            await engine.wait_until_resting(case)
+            clock.advance(3_600.0)
+            async for _ in engine.changes(since=-1):
+                if (await engine.reader.pause(case)).rung:
+                    break
+            await engine.resume((await engine.pending(case)).token, "no", by="eve")
+            await engine.wait_until_resting(case)
+        return receiver
+
+    return run(main())
+
+
+def test_a_webhook_tells_of_tasks_reminders_and_parked_cases_without_what_is_in_them() -> None:
+    receiver = told({"pages": "https://desk.example/"})
+
+    case = receiver.taken[0]["data"]["case"]
+    assert receiver.types() == ["task.opened", "task.reminded", "case.parked"]
+    assert receiver.taken[0]["data"] == {
+        "case": case, "process": "claims", "step": "approval", "tenant": "", "assignee": "ada", "url": f"https://desk.example/cases/{case}/task",
+    }  # fmt: skip
+    assert receiver.taken[0]["timestamp"].endswith("Z")
+    assert receiver.taken[2]["data"]["error"] is None
+    assert not any(TEXT.encode() in request.content or b"refused" in request.content for request in receiver.sent)
+
+
+def test_a_message_is_signed_with_each_secret_over_its_id_its_time_and_its_bytes() -> None:
+    async def main() -> httpx.Request:
+        receiver = Receiver()
+        async with Engine.open("unused", [claims()], store=MemoryStore(), subscribers=[hook(receiver, SECRET, OTHER)]) as engine:
+            await engine.start("claims", {"text": TEXT})
+            await receiver.takes(1)
+        return receiver.sent[0]
+
+    request = run(main())
+
+    content = b".".join([request.headers["webhook-id"].encode(), request.headers["webhook-timestamp"].encode(), request.content])
+    expected = [base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in (KEY, KEY[::-1])]
+    assert request.headers["webhook-signature"] == f"v1,{expected[0]} v1,{expected[1]}"
+    assert request.headers["webhook-id"].startswith("msg_")
+
+
+def test_a_signature_is_that_of_the_standards_example() -> None:
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+    headers = signed("msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', 1_614_265_330.9, [key])
+
+    assert headers["webhook-timestamp"] == "1614265330"
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_message_that_is_refused_is_sent_again_with_the_same_id_and_those_before_it_are_not() -> None:
+    async def main() -> tuple[Receiver, str | None, str | None, list[Any]]:
+        store, receiver = MemoryStore(), Receiver(204, 503, 500)
+        async with Engine.open("unused", [claims()], store=store) as engine:
+            for _ in range(2):
+                await engine.wait_until_resting((await engine.start("claims", {"text": TEXT})).case)
+        events, webhook = await store.events(), hook(receiver)
+
+        reached = await webhook.deliver(Delivery(events, "", store, 0.0))
+        left = events[[event.cursor for event in events].index(reached) + 1 :]
+        with pytest.raises(WebhookRefused, match=r"hooks\.example answered with 500; look at its log\."):
+            await webhook.deliver(Delivery(left, reached, store, 1.0))
+        return receiver, reached, await webhook.deliver(Delivery(left, reached, store, 2.0)), events
+
+    receiver, reached, last, _ = run(main())
+
+    ids = [request.headers["webhook-id"] for request in receiver.sent]
+    assert reached is not None
+    assert last is None
+    assert ids == [ids[0], ids[1], ids[1], ids[1]]
+    assert ids[0] != ids[1]
+
+
+def test_a_webhook_hears_only_of_the_events_and_processes_that_it_names() -> None:
+    parked, others = told({"events": ("case.parked",)}), told({"processes": ("orders",)})
+
+    assert parked.types() == ["case.parked"]
+    assert others.sent == []
+
+
+def test_a_file_declares_webhooks_and_the_environment_has_their_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.toml"
+    file.write_text(FILE, encoding="utf-8")
+
+    [webhook] = webhooks_of(file, {"PAGER": f"{SECRET} {OTHER}"})
+
+    assert webhook.name == "webhook pager"
+
+
+def test_the_file_of_the_document_declares_a_webhook(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    file = tmp_path / "webhooks.toml"
+    file.write_text(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+
+    assert [webhook.name for webhook in webhooks_of(file, {"PAGER_SECRET": SECRET})] == ["webhook pager"]
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "says"),
+    [
+        (FILE, "", "the environment variable PAGER has no secret"),
+        (FILE, "whsec_dG9vIHNob3J0", "the secret in PAGER is not whsec_ and 24 bytes or more in base64"),
+        (FILE, base64.b64encode(KEY).decode(), "the secret in PAGER is not whsec_"),
+        (FILE.replace("https://hooks.example/pointsman", "hooks.example"), SECRET, "'hooks.example' is not an address"),
+        (FILE.replace("secret", "secrets"), SECRET, "webhook.0.secret: Field required; mend it there"),
+        (FILE + FILE, SECRET, "two webhooks are called 'pager'"),
+        ("[[webhook]", SECRET, "cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_how_to_mend_it(text: str, secret: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.toml"
+    file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(WebhookInvalid) as raised:
+        webhooks_of(file, {"PAGER": secret})
+
+    assert says in str(raised.value)
+    assert not secret or secret not in str(raised.value)
