@@ -9,10 +9,8 @@ import pytest
 import yaml
 from fastapi.routing import APIRoute
 
-from pointsman.server.access import Scope
 from pointsman.server.api import router
 from pointsman.server.problems import MEANINGS
-from pointsman.server.redacted import looked_at
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -82,8 +80,8 @@ def test_the_tables_of_the_http_api_are_the_codes() -> None:
 
 
 def scope_of(route: APIRoute) -> str:
-    """The scope that a dependency of the route asks for; `looked_at`, the dependency of what only looks, asks for this one."""
+    """The scope that a dependency of the route asks for."""
     calls = [of.call for of in route.dependant.dependencies if of.call]
-    scopes = {Scope.READ} if looked_at in calls else {inspect.getclosurevars(call).nonlocals.get("scope") for call in calls} - {None}
+    scopes = {inspect.getclosurevars(call).nonlocals.get("scope") for call in calls} - {None}
     [scope] = scopes
     return str(scope.value)

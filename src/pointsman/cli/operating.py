@@ -17,7 +17,7 @@ import typer
 from pointsman.cli.given import assigned, parsed
 from pointsman.cli.places import database, load_processes, load_resources, open_reader, options_again
 from pointsman.cli.subscribing import NotInstalled
-from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
+from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.errors import PointsmanError, Refused, StoreError
 from pointsman.operations.decided import answered_alike, decided_since, last_event
@@ -26,7 +26,7 @@ from pointsman.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from pointsman.client import AsyncClient
-    from pointsman.client.schemas import CaseView
+    from pointsman.client.schemas import CaseView, PersonErasedView
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -200,9 +200,49 @@ def cancel(at: At, case: CaseNumber, why: Why) -> None:
 
 
 @on_database
-def erase(at: At, case: CaseNumber, why: Why) -> None:
-    """Delete the content of a case. Steps, names and times stay."""
-    _decide(at, case, lambda client, who: client.erase(case, why=why, by=who), said=f"the content of case {case} is erased.")
+def erase(
+    at: At,
+    why: Why,
+    case: Annotated[
+        int | None, typer.Argument(metavar="[CASE]", min=1, max=NUMBER_MAX, help="The number of the case.", show_default=False)
+    ] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            "--person",
+            metavar="ADDRESS",
+            help="Instead of a case: all cases that a searchable field finds by exactly this value.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --person: erase, and do not only say which cases.")] = False,
+) -> None:
+    """Delete the content of a case, or of all cases of a person. Steps, names and times stay."""
+    if (case is None) == (person is None):
+        exit_with("name a case, or a person with --person ADDRESS.")
+    if person is not None:
+        erased = _reached(at, lambda client, _: client.erase_person(person, why=why, dry_run=not yes, by=_who(at.by)))
+        print_person_erased(erased, as_json=at.as_json)
+    elif case is not None:
+        _decide(at, case, lambda client, who: client.erase(case, why=why, by=who), said=f"the content of case {case} is erased.")
+
+
+def print_person_erased(erased: "PersonErasedView", *, as_json: bool) -> None:
+    """Print what became of the cases of a person, without the person. Exits with 1 if a case was left as it is."""
+    if as_json:
+        print_json(erased.model_dump())
+    else:
+        named = f" ({', '.join(map(str, erased.cases))})" if erased.cases else ""
+        blobs = f", and {format_count(erased.blobs, 'blob')} deleted" if erased.blobs else ""
+        print(
+            f"{format_count(len(erased.cases), 'case')}{named} {'would be erased; add --yes to erase them' if erased.dry_run else 'erased'}{blobs}."
+        )
+        for refused in erased.refused:
+            print(f"  left as it is: {refused.why}")
+        if erased.not_searched:
+            print(f"  not searched: cases of {', '.join(erased.not_searched)}; name their process with --app, too.")
+    if erased.refused:
+        raise SystemExit(1)
 
 
 @on_database

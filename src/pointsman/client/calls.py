@@ -17,11 +17,13 @@ from pointsman.client.schemas import (
     DeliveredView,
     EffectView,
     Erase,
+    ErasePerson,
     EventView,
     IntakeView,
     LimitView,
     Message,
     PauseIntake,
+    PersonErasedView,
     ProcessView,
     Redrive,
     Resolve,
@@ -54,6 +56,7 @@ TASKS = TypeAdapter(TasksView)
 TASK, EVENTS, EFFECTS = TypeAdapter(TaskView), TypeAdapter(list[EventView]), TypeAdapter(list[EffectView])
 PROCESSES, LIMITS = TypeAdapter(list[ProcessView]), TypeAdapter(list[LimitView])
 INTAKE, VACUUMED = TypeAdapter(IntakeView), TypeAdapter(VacuumedView)
+PERSON_ERASED = TypeAdapter(PersonErasedView)
 COUNTS, ANYTHING = TypeAdapter(dict[str, int]), TypeAdapter(dict[str, Any])
 
 
@@ -132,6 +135,11 @@ def resolve(
 def erase(case: int, *, why: str, by: str | None = None) -> Call[CaseView]:
     """Delete the content of a case. Raises UnknownCase, Refused."""
     return Call("POST", f"/cases/{case}/erase", CASE, Erase(why=why, by=by))
+
+
+def erase_person(person: str, *, why: str, dry_run: bool = True, by: str | None = None) -> Call[PersonErasedView]:
+    """Delete the content of all cases that a searchable field finds by exactly this value; a `dry_run` only says which. Raises ValueRefused."""
+    return Call("POST", "/persons/erase", PERSON_ERASED, ErasePerson(person=person, why=why, dry_run=dry_run, by=by), safe=True)
 
 
 def intake() -> Call[IntakeView]:

@@ -57,6 +57,7 @@ class _Methods:
     redrive = _Method(calls.redrive)
     resolve = _Method(calls.resolve)
     erase = _Method(calls.erase)
+    erase_person = _Method(calls.erase_person)
     intake = _Method(calls.intake)
     pause_intake = _Method(calls.pause_intake)
     resume_intake = _Method(calls.resume_intake)

@@ -83,6 +83,14 @@ class Erase(Command):
     why: str = Field(max_length=TEXT_MAX)
 
 
+class ErasePerson(Command):
+    """Delete the content of all cases that a searchable field finds by exactly this value, and say why. A `dry_run` only says which."""
+
+    person: str = Field(max_length=NAME_MAX)
+    why: str = Field(max_length=TEXT_MAX)
+    dry_run: bool = True
+
+
 class PauseIntake(Command):
     """Refuse starts until the intake is resumed, and say why."""
 
@@ -296,6 +304,27 @@ class VacuumedView(BaseModel):
     cases: int
     blobs: int
     size: int
+
+
+class RefusedView(BaseModel):
+    """A case that was left as it is, and the reason."""
+
+    case: int
+    why: str
+
+
+class PersonErasedView(BaseModel):
+    """The cases of a person that were erased, or would be in a `dry_run`, and those that were left as they are.
+
+    `person` is a digest. `blobs` is the number of blobs deleted, and `not_searched` names processes whose code the program does not have.
+    """
+
+    person: str
+    dry_run: bool
+    cases: list[int]
+    refused: list[RefusedView]
+    blobs: int
+    not_searched: list[str]
 
 
 class Problem(BaseModel):

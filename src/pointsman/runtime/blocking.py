@@ -345,6 +345,7 @@ class BlockingEngine(_Blocking):
     redrive_all = _waits(Engine.redrive_all)
     resolve = _waits(Engine.resolve)
     erase = _waits(Engine.erase)
+    erase_person = _waits(Engine.erase_person)
     pause_intake = _waits(Engine.pause_intake)
     resume_intake = _waits(Engine.resume_intake)
     vacuum = _waits(Engine.vacuum)

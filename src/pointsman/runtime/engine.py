@@ -30,6 +30,7 @@ from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
 from pointsman.runtime.operator_commands import OperatorCommands
+from pointsman.runtime.persons import PersonErased, Persons
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
@@ -85,6 +86,7 @@ class Engine:
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
         self._decisions = Decisions(ports.store, self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operators = OperatorCommands(ports, self._cases, self._check_running)
+        self._persons = Persons(ports, self._processes, self._operators)
         self._retention = Retention(ports, registry.newest, self._appended, self._fail)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -477,6 +479,16 @@ class Engine:
         """
         self._check_running()
         return await self._operators.erase(case, by=by, why=why)
+
+    async def erase_person(self, person: str, *, by: str, why: str, dry_run: bool = False) -> PersonErased:
+        """Erase each case of this engine's processes that a searchable field finds by exactly this value, such as a mail address.
+
+        Each case is erased as by `erase`, in a commit of its own; one that cannot be erased now is reported with the reason. Blobs that nothing
+        refers to any more, and that are older than a day, are deleted, too. To repeat it is safe. A `dry_run` only says what it would do.
+        Raises ValueRefused for a value that finds nothing.
+        """
+        self._check_running()
+        return await self._persons.erase(person, by=by, why=why, dry_run=dry_run)
 
     async def pause_intake(self, *, by: str, why: str) -> None:
         """Refuse starts until `resume_intake`, also after a restart. Returns after the commit. Raises ValueRefused, StoreError.

@@ -16,7 +16,7 @@ from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Reader
+from pointsman.store.base import Dossier, Reader
 
 MOMENT_SECONDS = 0.002  # about the time of one commit
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine runs
@@ -108,26 +108,31 @@ class OperatorCommands:
         check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
-        stopped = row.status in {Status.PARKED, Status.BLOCKED}
-        if row.status not in ENDED and not stopped:
-            raise Refused(f"case {case} cannot be erased while it is open: {standing(row)}; cancel it first.")
-        dossier = await self._store.dossier(case)
+        dossier = await self.check_erasable(case)
         if dossier is None:
             return row  # retention has just deleted it
-        for entry in dossier.effects:
-            if entry.status in UNKNOWN:
-                problem = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
-                raise Refused(f"{problem}; first {say_whether(entry.key)}.")
-        parent = await self._store.case(row.parent) if row.parent is not None else None
-        if parent is not None and parent.status not in ENDED:
-            raise Refused(f"case {case} is a child of case {parent.id}, which is still open and may read it; erase it when that has ended.")
-        if stopped:
+        if row.status in {Status.PARKED, Status.BLOCKED}:
             await self.cancel(case, by=by, why=why)
             return await self.erase(case, by=by, why=why)  # which looks again: it may have gone on meanwhile
         late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
         if dossier.events[-1].kind == Kind.ERASED and not late:
             return row
         return await self._apply(self._cases.bare(row), EraseAsked(by, why))
+
+    async def check_erasable(self, case: int) -> Dossier | None:
+        """Return what is stored of a case that can be erased now. Raises UnknownCase, and Refused for one that cannot."""
+        row = await self._cases.row(case)
+        if row.status not in ENDED | {Status.PARKED, Status.BLOCKED}:
+            raise Refused(f"case {case} cannot be erased while it is open: {standing(row)}; cancel it first.")
+        dossier = await self._store.dossier(case)
+        for entry in () if dossier is None else dossier.effects:
+            if entry.status in UNKNOWN:
+                problem = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
+                raise Refused(f"{problem}; first {say_whether(entry.key)}.")
+        parent = await self._store.case(row.parent) if row.parent is not None else None
+        if parent is not None and parent.status not in ENDED:
+            raise Refused(f"case {case} is a child of case {parent.id}, which is still open and may read it; erase it when that has ended.")
+        return dossier
 
     async def _apply(self, session: CaseSession, happening: Happening) -> CaseRow:
         while True:

@@ -19,11 +19,13 @@ from pointsman.client.schemas import (
     DeliveredView,
     EffectView,
     Erase,
+    ErasePerson,
     EventView,
     IntakeView,
     LimitView,
     Message,
     PauseIntake,
+    PersonErasedView,
     ProcessView,
     Redrive,
     Resolve,
@@ -35,6 +37,8 @@ from pointsman.client.schemas import (
     TaskView,
     VacuumedView,
 )
+from pointsman.definition.counts import format_count
+from pointsman.definition.fingerprint import SHORT
 from pointsman.errors import Refused, Stale
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.decided import answered_alike
@@ -43,9 +47,19 @@ from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, acting, permit, tell_audit
 from pointsman.server.problems import DOCUMENTED
-from pointsman.server.redacted import looked_at
+from pointsman.server.redacted import looking
 from pointsman.server.streams import EventStream, event_stream
-from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
+from pointsman.server.views import (
+    case_detail,
+    case_view,
+    effect_view,
+    event_view,
+    intake_view,
+    limit_view,
+    person_erased_view,
+    process_view,
+    task_view,
+)
 from pointsman.store.query import CaseQuery
 
 router = APIRouter(prefix="/api/v1", responses=DOCUMENTED)
@@ -66,7 +80,7 @@ def _engine(request: Request) -> Engine:
 
 
 InEngine = Annotated[Engine, Depends(_engine)]
-Looks = Annotated[Engine, Depends(looked_at)]
+Looks = Annotated[Engine, Depends(looking(Scope.READ))]
 Reads = Annotated[Principal, requires(Scope.READ)]
 Starts = Annotated[Principal, requires(Scope.START)]
 Answers = Annotated[Principal, requires(Scope.ANSWER)]
@@ -166,6 +180,18 @@ async def erase(case: CaseNumber, body: Erase, request: Request, engine: InEngin
     return case_view(await engine.erase(case, by=acting(request, body.by, why=body.why), why=body.why))
 
 
+@router.post("/persons/erase")
+async def erase_person(body: ErasePerson, request: Request, engine: InEngine, who: Administers) -> PersonErasedView:
+    """Delete the content of all cases of a person, whom a searchable field finds by exactly this value; a dry run only says which."""
+    tell_audit(request, None)
+    by = who.acting(body.by) if body.dry_run else acting(request, body.by, why=body.why)
+    erased = await engine.erase_person(body.person, by=by, why=body.why, dry_run=body.dry_run)
+    if not body.dry_run:
+        named = {"person": erased.person[:SHORT], "count": format_count(len(erased.cases), "case")}  # the log does not name the person
+        request.state.about |= {**named, "cases": [*erased.cases]}
+    return person_erased_view(erased, dry_run=body.dry_run)
+
+
 @router.get("/intake")
 async def intake(engine: InEngine, _: Reads) -> IntakeView:
     """Return whether the intake is paused, by whom and why."""
@@ -252,7 +278,6 @@ async def events(
 async def stream(
     request: Request,
     engine: Looks,
-    who: Reads,
     after: Annotated[str, Query(max_length=NAME_MAX)] = "",
     last_event_id: Annotated[str | None, Header(max_length=NAME_MAX)] = None,
 ) -> StreamingResponse:
@@ -262,4 +287,4 @@ async def stream(
     """
     first = after if last_event_id is None else last_event_id
     await engine.reader.events(after=first, limit=1)  # so that a wrong cursor is an error of the request
-    return EventStream(request, who, event_stream(request, engine, first))
+    return EventStream(request, request.state.principal, event_stream(request, engine, first))

@@ -1,6 +1,6 @@
 """The engine as a caller may see it: without private values, if the caller has no scope for them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -75,7 +75,10 @@ async def hide_shown(engine: Engine, pending: Pending) -> Pending:
     return await engine.hide_shown(pending) if isinstance(engine, _Engine) else pending
 
 
-async def looked_at(request: Request) -> Engine:
-    """The engine as the caller of a request may look at it. Raises Unauthenticated and Forbidden."""
-    engine: Engine = request.app.state.engine
-    return await shown_to(await permit(request, Scope.READ), engine)
+def looking(scope: Scope) -> Callable[[Request], Awaitable[Engine]]:
+    """Return the dependency of a route that looks and needs `scope`; its value is the engine as the caller may look at it."""
+
+    async def engine(request: Request) -> Engine:
+        return await shown_to(await permit(request, scope), request.app.state.engine)
+
+    return engine

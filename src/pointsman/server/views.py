@@ -6,7 +6,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pointsman.client.schemas import CaseDetail, CaseView, EffectView, EventView, IntakeView, LimitView, ProcessView, TaskView
+from pointsman.client.schemas import (
+    CaseDetail,
+    CaseView,
+    EffectView,
+    EventView,
+    IntakeView,
+    LimitView,
+    PersonErasedView,
+    ProcessView,
+    RefusedView,
+    TaskView,
+)
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.limits import LimitState
@@ -15,6 +26,7 @@ from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.operations.export import outcome_fields
 from pointsman.operations.history import History
 from pointsman.runtime.decisions import Pending
+from pointsman.runtime.persons import PersonErased
 from pointsman.store.base import IntakePaused
 
 
@@ -68,6 +80,12 @@ def process_view(process: AnyProcess, waits_at: Iterable[str]) -> ProcessView:
 
 def _plain(fields: Any) -> dict[str, Any]:
     return {name: TypeAdapter(Any).dump_python(value, mode="json") for name, value in fields.items()}
+
+
+def person_erased_view(erased: PersonErased, *, dry_run: bool) -> PersonErasedView:
+    """Return what became of the cases of a person as the API shows it."""
+    refused = [RefusedView(case=case, why=why) for case, why in erased.refused]
+    return PersonErasedView.model_validate({**erased._asdict(), "refused": refused, "dry_run": dry_run})
 
 
 def intake_view(paused: IntakePaused | None) -> IntakeView:
