@@ -1,4 +1,4 @@
-"""The desk's invariants: they keep what its rules keep, and a fault in a rule is refuted."""
+"""The desk's invariants: its rules keep them, and a fault in a rule or in what it asks is refuted."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,17 @@ import pytest
 
 from pointsman import Idempotent, Process, Rule, Violation, verify
 from pointsman_desk import invariants
-from pointsman_desk.case import Approval, Case, Intent, NoOrder, Order, Outgoing, Sorting, Trust, Verdict
+from pointsman_desk.case import BY_HAND, Approval, Case, Intent, NoOrder, Order, Outgoing, Sorting, Trust, Verdict
 from pointsman_desk.guards import CHECKS
-from pointsman_desk.process import support_mail
+from pointsman_desk.process import support, support_mail
 
+CLOSED = "a mail is closed as automatic without proof"
+RISKY = "a refund, complaint or legal reply leaves without an approval of its bytes"
+ORDER_TOLD = "an order is told to a sender who is not proved to be its customer"
 A_MACHINE = "a machine sent it"
 A_PERSON_FOUND_IT = "a person found it automatic"
+BY_A_PERSON = "refund, complaint, legal or unclear"
+A_STRANGER = "the sender is not proved to be a customer"
 
 
 def faulty(rule: str, condition: Callable[[Case], object]) -> Process[Case]:
@@ -21,21 +26,77 @@ def faulty(rule: str, condition: Callable[[Case], object]) -> Process[Case]:
     return process
 
 
-@pytest.mark.parametrize(
-    ("rule", "condition"),
-    [
-        (A_MACHINE, lambda c: c.mail.automatic),
-        (A_MACHINE, lambda c: c.mail.proved),
-        (A_PERSON_FOUND_IT, lambda c: c.sorting is not None),
-    ],
-    ids=["a sign is taken for proof", "only the newest mail is proved", "a customer's mail is closed"],
-)
-def test_a_fault_that_closes_a_mail_without_proof_is_refuted(rule: str, condition: Callable[[Case], object]) -> None:
-    verified = verify(faulty(rule, condition), messages=0, first=True)
+def approves(case: Case) -> bool:
+    """Whether a person approved something."""
+    return case.approval is not None and case.approval.decision == "approve" and case.outgoing is not None
 
-    [refutation] = verified.refuted
-    assert (refutation.what, refutation.certain) == ("a mail is closed as automatic without proof", True)
-    assert len(refutation.timeline) <= 8
+
+def test_the_rules_of_the_desk_keep_its_invariants() -> None:
+    verified = verify(support, states_max=1)
+
+    assert verified.proved == (CLOSED, RISKY, ORDER_TOLD)
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule", "condition"),
+    [
+        (CLOSED, A_MACHINE, lambda c: c.mail.automatic),
+        (CLOSED, A_MACHINE, lambda c: c.mail.proved),
+        (CLOSED, A_MACHINE, lambda c: c.is_automatic or c.seems_automatic),
+        (CLOSED, A_PERSON_FOUND_IT, lambda c: c.sorting is not None),
+        (RISKY, BY_A_PERSON, lambda c: False),
+        (RISKY, BY_A_PERSON, lambda c: c.intents[0] in BY_HAND - {Intent.COMPLAINT} and not c.approved),
+        (ORDER_TOLD, A_STRANGER, lambda c: c.trust is Trust.NONE and not c.approved),
+    ],
+    ids=[
+        "a sign is taken for proof",
+        "only the newest mail is proved",
+        "what seems automatic is closed",
+        "a customer's mail is closed",
+        "nobody is asked",
+        "complaints are forgotten",
+        "an aligned sender is taken for the customer",
+    ],
+)
+def test_a_fault_in_a_rule_is_refuted(broken: str, rule: str, condition: Callable[[Case], object]) -> None:
+    refuted_in_a_few_steps(faulty(rule, condition), broken)
+
+
+@pytest.mark.parametrize(
+    ("broken", "asked", "answer"),
+    [
+        (RISKY, "approved", approves),
+        (ORDER_TOLD, "approved", lambda c: approves(c) and c.approval.sha256 == c.outgoing.sha256),
+        (ORDER_TOLD, "is_known", lambda c: c.trust is not None),
+    ],
+    ids=["an approval of other bytes counts", "an approval counts despite violations", "every sender is known"],
+)
+def test_a_fault_in_what_rules_ask_is_refuted(
+    broken: str, asked: str, answer: Callable[[Case], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Case, asked, property(answer))
+
+    refuted_in_a_few_steps(support_mail(Idempotent()), broken)
+
+
+def refuted_in_a_few_steps(process: Process[Case], broken: str) -> None:
+    verified = verify(process, states_max=1)
+
+    refuted = {one.what: one for one in verified.refuted}
+    assert broken in refuted
+    assert refuted[broken].certain
+    assert len(refuted[broken].timeline) <= 8
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [lambda c: c.needs_judgement and c.approval is None, lambda c: c.needs_judgement and not approves(c)],
+    ids=["any decision counts", "an approval of other bytes counts"],
+)
+def test_a_fault_that_another_rule_makes_harmless_is_proved_harmless(condition: Callable[[Case], object]) -> None:
+    verified = verify(faulty(BY_A_PERSON, condition), states_max=1)
+
+    assert RISKY in verified.proved
 
 
 def case(**fields: object) -> Case:

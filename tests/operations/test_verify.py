@@ -1,4 +1,4 @@
-"""The model checker finds the shortest way to a broken invariant, and says what is proved."""
+"""The model checker finds a short way to a broken invariant, and says what is proved."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from every_case import EveryCase, by_chance
 from pydantic import BaseModel, Field
 
 import interpreter
@@ -35,7 +36,10 @@ from pointsman.operations.verify.imagined import Imagination
 from pointsman.operations.verify.places import Place, Unresolved
 from pointsman.operations.verify.report import Verified, verify
 from pointsman.operations.verify.words import Words
+from tiers import figure
 
+SEEDS = figure("VERIFIED", 5)
+CASES_MAX = 3_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -102,13 +106,13 @@ def test_rules_that_keep_an_invariant_are_proved() -> None:
 @pytest.mark.parametrize(
     ("process", "step"),
     [
-        (claims(lambda c: c.amount > 1_000), "amount = 1000"),
+        (claims(lambda c: c.amount > 1_000), "100 < amount < 1000"),
         (claims(lambda c: c.amount > 100 and c.verdict is None), "a person answers 'ask'"),
         (claims(lambda c: c.amount > 100 and c.verdict is None, refused="refuze"), "verdict.decision"),
     ],
     ids=["a nought too many", "other bytes are approved", "a misspelt answer"],
 )
-def test_a_fault_is_refuted_with_the_shortest_way_there(process: Process[Claim], step: str) -> None:
+def test_a_fault_is_refuted_with_a_short_way_there(process: Process[Claim], step: str) -> None:
     verified = verify(process)
 
     [refutation] = verified.refuted
@@ -267,11 +271,59 @@ def test_a_dead_end_a_loop_and_a_rule_that_is_never_chosen_are_found() -> None:
     assert bare.dead_ends[0].timeline[-1].startswith("first returns")
 
 
-def test_a_search_that_reaches_its_bound_proves_nothing() -> None:
-    verified = verify(claims(lambda c: c.amount > 100), states_max=3)
+class Pair(State):
+    text: str
+    left: str | None = None
+    right: str | None = None
+    receipt: str | None = None
 
-    assert (verified.complete, verified.proved, verified.holds) == (False, (), False)
-    assert "nothing is proved" in told(verified)
+
+def pairs() -> Process[Pair]:
+    """A process whose invariant other fields could break, and no case does: one node writes both sides."""
+    process = Process("pairs", Pair)
+
+    def split(text: str) -> tuple[str, str]:
+        return text, text
+
+    def send(left: str, *, ctx: Context) -> str:
+        return left
+
+    splits = process.node(split, writes=("left", "right"))
+    sends = process.effect(send, writes="receipt", safety=Idempotent())
+    process.never("half a pair is sent", lambda c: c.right is None, effect=sends)
+    process.rules(
+        when("not split", lambda c: c.left is None, splits), when("not sent", lambda c: c.receipt is None, sends), otherwise(finish("sent"))
+    )
+    return process
+
+
+def test_an_invariant_that_depends_on_how_a_case_came_here_is_searched() -> None:
+    searched, bounded = verify(pairs()), verify(pairs(), states_max=1)
+
+    assert (searched.proved, searched.is_clean) == (("half a pair is sent",), True)
+    assert (bounded.complete, bounded.proved, bounded.open, bounded.holds) == (False, (), ("half a pair is sent",), False)
+    assert "raise --states-max" in told(bounded)
+
+
+def test_an_invariant_that_no_fields_can_break_is_proved_without_a_search() -> None:
+    verified = verify(claims(lambda c: c.amount > 100), states_max=1)
+
+    assert (verified.complete, verified.holds) == (False, True)
+    assert "the bound was reached" in told(verified)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_search_misses_no_case_of_a_process_made_by_chance(seed: int) -> None:
+    process = by_chance(seed)
+    every = EveryCase(process, messages=1)
+
+    walked, verified = every.walk(CASES_MAX), verify(process, messages=1)
+
+    assert every.broken.isdisjoint(verified.proved)
+    assert every.chosen.isdisjoint(verified.unchosen)
+    failures = {"not sent", "rejected", "does not answer", "dies"}
+    plain = [one for one in verified.refuted if one.certain and not any(word in line for word in failures for line in one.timeline)]
+    assert not walked or {one.what for one in plain} <= every.broken  # the walk knows no failures
 
 
 def test_a_value_is_decided_no_further_than_a_condition_looks() -> None:

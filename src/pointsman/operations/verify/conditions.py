@@ -80,18 +80,22 @@ class Conditions:
         def evaluate(view: Any) -> bool:
             return self._evaluate(lambda: bool(condition(view)), shallow, looks)
 
-        def kept(view: Any) -> bool:
+        def keeping(view: Any) -> bool:
             cells = view._cells  # noqa: SLF001 - of `decide`
             known = self.memo.get(number)
             if known is not None and known.stands(cells):
                 return known.holds
             reads: dict[str, None] = {}
             holds = evaluate(type(view)(cells, reads))
-            self.memo = {**self.memo, number: self._kept(number, cells, reads, holds=holds)}
+            self.memo = {**self.memo, number: self.kept(number, cells, reads, holds=holds)}
             return holds
 
         self._evaluations[number] = evaluate
-        return kept
+        return keeping
+
+    def plain(self, number: int) -> Callable[[Any], bool] | None:
+        """The condition of the rule of this number, which keeps nothing; None if it always holds."""
+        return self._evaluations.get(number)
 
     def of_an_invariant(self, name: str, condition: Callable[[Any], object]) -> Callable[[Any], object]:
         """The condition of an invariant, which counts while it is searched."""
@@ -146,15 +150,15 @@ class Conditions:
             fails, holds, raises = self._split(cells, layer, evaluate, view_class)
             ends += [Way(decided, memo, learned) for decided, learned in raises]
             if holds.ways:
-                results = {**memo, number: self._kept(number, cells, holds.reads, holds=True)}
+                results = {**memo, number: self.kept(number, cells, holds.reads, holds=True)}
                 ends += [Way(decided, results, learned) for decided, learned in self._least(holds.ways, self._always | self._outside)]
-            memo = {**memo, number: self._kept(number, cells, fails.reads, holds=False)}
+            memo = {**memo, number: self.kept(number, cells, fails.reads, holds=False)}
             layer = self._least(fails.ways, self._needed_after(number))
             if not layer:
                 break
         return ends
 
-    def _kept(self, number: int, cells: Mapping[str, Cell], reads: Iterable[str], *, holds: bool) -> Kept:
+    def kept(self, number: int, cells: Mapping[str, Cell], reads: Iterable[str], *, holds: bool) -> Kept:
         """The result of a condition. It depends on every field that the condition has ever read, so that ways to one result are alike."""
         fields = self._fields[number] = self._fields[number].union(reads)
         return Kept(tuple((field, text_of(cells, field)) for field in sorted(fields)), holds)

@@ -5,7 +5,7 @@ decided far enough for what a condition asks, `Unresolved` names the place and w
 What is `known` belongs to a state of the search; the values themselves only know their place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -21,6 +21,8 @@ from pointsman.operations.verify.places import Choice, Decisions, Place
 from pointsman.operations.verify.texts import Text
 from pointsman.operations.verify.words import Words
 
+PAIR = 2
+
 
 class Imagination(Decisions):
     """Makes imagined values, and reads what is known about them."""
@@ -29,40 +31,26 @@ class Imagination(Decisions):
         super().__init__(words)
         self.shallow: frozenset[str] = frozenset()
         self.opaque: set[str] = set()
+        self._sets: dict[Any, tuple[tuple[Any, ...], ...]] = {}
 
     def look(self, place: Place, annotation: Any) -> Any:
         """The value at a place, as far as it is decided. Raises Unresolved."""
-        kinds = _kinds(annotation)
-        kind = (
-            kinds[0] if len(kinds) == 1 else kinds[self.decided(place.within("|"), [Choice("type", at) for at in range(len(kinds))]).what]
-        )
-        if kind is type(None):
-            return None
-        if isinstance(kind, _OneOf):
-            return Text(self, place, kind.texts) if kind.are_texts else self.one_of(place, kind.texts)
-        origin = get_origin(kind) or kind
-        if not isinstance(origin, type):
-            return self._opaque(place, kind)
-        if issubclass(origin, bool):
-            return self.one_of(place, (False, True))
-        if issubclass(origin, Enum):
-            return self.one_of(place, self.words.members(origin))
-        if issubclass(origin, BaseModel) or is_dataclass(origin):
-            return _lazy_model(kind)(self, place)
-        if issubclass(origin, set | frozenset):
-            return self._set(place, kind, origin)
-        if issubclass(origin, list | tuple):
-            items = Items(self, place, kind)
-            return items if issubclass(origin, tuple) else ListOf(items)
-        if issubclass(origin, str):
-            return Text(self, place, None)
-        if issubclass(origin, int | float | Decimal):
-            return next(made for number, made in NUMBERS.items() if issubclass(origin, number))(self, place)
-        if issubclass(origin, dict):
-            return self._dict(place, get_args(kind) or (str, Any))
-        return self._opaque(place, kind)
+        readers = _readers(annotation)
+        if len(readers) == 1:
+            return readers[0](self, place)
+        number = self.decided(place.within("|"), [Choice("type", at) for at in range(len(readers))]).what
+        return readers[number](self, place)
 
-    def _dict(self, place: Place, kinds: tuple[Any, ...]) -> dict[Any, Any]:
+    def sets_of(self, element: Any) -> tuple[tuple[Any, ...], ...]:
+        """The collections of a type that has only a few values: none of them, one, two neighbours, or all. Empty for another type."""
+        if element not in self._sets:
+            few = _few(element, self.words)
+            pairs = [few[number : number + 2] for number in range(len(few) - 1)] if len(few) > PAIR else []
+            self._sets[element] = ((), *((value,) for value in few), *pairs, *([few] if len(few) >= PAIR else [])) if few else ()
+        return self._sets[element]
+
+    def dict_at(self, place: Place, kinds: tuple[Any, ...]) -> dict[Any, Any]:
+        """A dict without or with one item."""
         if not self.decided(place, [Choice("len", 0), Choice("len", 1)]).what:
             return {}
         key = self._hashed(place.within(".key")) if kinds[0] is str else self.look(place.within(".key"), kinds[0])
@@ -73,14 +61,60 @@ class Imagination(Decisions):
         text: str = self.one_of(place, ("a text", *sorted(self.words.constants)))
         return text
 
-    def _set(self, place: Place, kind: Any, origin: Any) -> Any:
+    def set_at(self, place: Place, kind: Any, origin: Any) -> Any:
+        """A set without or with one item; of the few values that a type has, more."""
         if get_args(kind) != (str,):
             return origin(Items(self, place, kind))
         return origin([self._hashed(place.within("[0]"))] if self.decided(place, [Choice("len", 0), Choice("len", 1)]).what else ())
 
-    def _opaque(self, place: Place, kind: Any) -> Any:
+    def sample_at(self, place: Place, kind: Any) -> Any:
+        """The one value that stands for all of a type, which is noted."""
         self.opaque.add(f"{place.token.partition('#')[0]}{place.inner} ({kind})")
         return _sample(kind)
+
+
+_Reader = Callable[[Imagination, Place], Any]
+
+
+@lru_cache(maxsize=4_096)  # as many types as the fields of a process have
+def _readers(annotation: Any) -> tuple[_Reader, ...]:
+    """What makes a value, for each member of a type."""
+    return tuple(_reader(kind) for kind in _kinds(annotation))
+
+
+def _reader(kind: Any) -> _Reader:
+    if kind is type(None):
+        return lambda _, __: None
+    if isinstance(kind, _OneOf):
+        return (lambda of, at: Text(of, at, kind.texts)) if kind.are_texts else lambda of, at: of.one_of(at, kind.texts)
+    origin = get_origin(kind) or kind
+    if not isinstance(origin, type):
+        return lambda of, at: of.sample_at(at, kind)
+    if issubclass(origin, bool):
+        return lambda of, at: of.one_of(at, (False, True))
+    if issubclass(origin, Enum):
+        return lambda of, at: of.one_of(at, of.words.members(origin))
+    if issubclass(origin, BaseModel) or is_dataclass(origin):
+        return _lazy_model(kind)  # type: ignore[no-any-return]
+    return _reader_of_many(kind, origin) or _reader_of_one(kind, origin)
+
+
+def _reader_of_many(kind: Any, origin: type) -> _Reader | None:
+    if issubclass(origin, set | frozenset):
+        return lambda of, at: of.set_at(at, kind, origin)
+    if issubclass(origin, tuple):
+        return lambda of, at: Items(of, at, kind)
+    if issubclass(origin, list):
+        return lambda of, at: ListOf(Items(of, at, kind))
+    return (lambda of, at: of.dict_at(at, get_args(kind) or (str, Any))) if issubclass(origin, dict) else None
+
+
+def _reader_of_one(kind: Any, origin: type) -> _Reader:
+    if issubclass(origin, str):
+        return lambda of, at: Text(of, at, None)
+    if issubclass(origin, int | float | Decimal):
+        return next(made for number, made in NUMBERS.items() if issubclass(origin, number))  # type: ignore[no-any-return]
+    return lambda of, at: of.sample_at(at, kind)
 
 
 class _OneOf(NamedTuple):
@@ -132,15 +166,12 @@ class Items(tuple[Any, ...]):
         return made
 
     def _items(self) -> tuple[Any, ...]:
-        given = [part for part in get_args(self._kind) if part is not Ellipsis]
-        fixed = get_origin(self._kind) is tuple and given and Ellipsis not in get_args(self._kind)
+        fixed, element = _parts(self._kind)
         if fixed:
-            return tuple(self._of.look(self._at.within(f"[{number}]"), part) for number, part in enumerate(given))
-        element = given[0] if given else str
-        few = _few(element, self._of.words)
-        if few:
-            sets = [(), *((value,) for value in few), *([few] if len(few) > 1 else [])]
-            chosen: tuple[Any, ...] = self._of.one_of(self._at, tuple(sets))
+            return tuple(self._of.look(self._at.within(f"[{number}]"), part) for number, part in enumerate(fixed))
+        sets = self._of.sets_of(element)
+        if sets:
+            chosen: tuple[Any, ...] = self._of.one_of(self._at, sets)
             return chosen
         length = self._of.decided(self._at, (Choice("len", 0), Choice("len", 1))).what
         return tuple(self._of.look(self._at.within(f"[{number}]"), element) for number in range(length))
@@ -209,6 +240,14 @@ class ListOf(list[Any]):
 
     def __repr__(self) -> str:
         return repr(list(self._lazy))
+
+
+@lru_cache(maxsize=4_096)  # as many types as the fields of a process have
+def _parts(kind: Any) -> tuple[tuple[Any, ...], Any]:
+    """The types of the items of a tuple of a fixed length, and the type of each item of another one."""
+    given = tuple(part for part in get_args(kind) if part is not Ellipsis)
+    fixed = get_origin(kind) is tuple and Ellipsis not in get_args(kind)
+    return (given if fixed else (), given[0] if given else str)
 
 
 def _few(element: Any, words: Words) -> tuple[Any, ...]:

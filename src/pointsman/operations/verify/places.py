@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pointsman.operations.verify.words import Words
 
-Known = Mapping[tuple[str, str], "Choice"]
+Known = Mapping["Place", "Choice"]
 """What is decided: by the token of a value and the place inside it."""
 
 NOTHING_KNOWN: Known = MappingProxyType({})

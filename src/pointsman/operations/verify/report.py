@@ -12,7 +12,8 @@ from pointsman.operations.verify.conditions import look_of
 from pointsman.operations.verify.happens import Standing
 from pointsman.operations.verify.places import Choice, Place
 from pointsman.operations.verify.replay import replayed
-from pointsman.operations.verify.search import STATES_MAX, Search
+from pointsman.operations.verify.search import STATES_MAX, Found, Search
+from pointsman.operations.verify.settle import settle
 
 SHOWN_MAX = 6  # values of one step of a timeline: those that decided most
 
@@ -31,7 +32,7 @@ class Verified:
     """What the model checker has found about a process.
 
     `states` and `transitions` were explored, with at most `messages` messages to an open case. If the search is not `complete`, the bound was
-    reached and nothing is proved. `unchosen` are rules that no way chooses, `circle` the rules of a loop without progress, and `single` the places
+    reached, and `open` invariants are neither proved nor refuted. `unchosen` are rules that no way chooses, `circle` the rules of a loop without progress, and `single` the places
     whose type has one value in the model.
     """
 
@@ -63,7 +64,7 @@ class Verified:
         explored = f"{format_count(self.states, 'state')} and {format_count(self.transitions, 'transition')}"
         lines = [f"process {self.process}: explored {explored}, with at most {format_count(self.messages, 'message')} to an open case"]
         if not self.complete:
-            lines.append("the bound was reached, so nothing is proved; raise --states-max, or allow fewer messages with --messages")
+            lines.append("the bound was reached, so more may be found; raise --states-max, or allow fewer messages with --messages")
         lines += [f"proved: never {name!r}" for name in self.proved]
         lines += [f"neither proved nor refuted: never {name!r}" for name in self.open]
         for refutation in self.refuted:
@@ -92,31 +93,36 @@ def verify(process: AnyProcess, *, messages: int = 1, states_max: int = STATES_M
     With `first` it ends with the first invariant that is refuted.
     """
     search = Search(process, messages=messages, states_max=states_max, first=first)
-    found = search.run()
+    settled = settle(search, messages=messages, first=first)
+    left = [name for name in process.invariants if name not in settled.kept and name not in settled.broken]
+    found = Found(complete=False) if first and settled.broken else search.run(left)
     chosen = [rule.name for rule in process.ordered_rules if rule.name not in found.chosen]
-    kept = tuple(name for name in process.invariants if name not in found.broken)
+    unbroken = tuple(name for name in left if name not in found.broken)
     explored = Verified(process.name, found.states, found.transitions, messages, found.complete, circle=found.circle, single=found.opaque)
     stuck = (_refutation(reason, way, search) for reason, way in found.stuck.items())
+    proved = {*settled.kept, *(unbroken if found.complete else ())}
+    refuted = {name: _refutation(name, way, search, exact=True) for name, way in settled.broken.items()}
+    refuted |= {name: _refutation(name, way, search) for name, way in found.broken.items()}
     return replace(
         explored,
-        proved=kept if found.complete else (),
-        open=() if found.complete else kept,
+        proved=tuple(name for name in process.invariants if name in proved),
+        open=() if found.complete else unbroken,
         unchosen=tuple(chosen) if found.complete else (),
-        refuted=tuple(_refutation(name, way, search) for name, way in found.broken.items()),
+        refuted=tuple(refuted[name] for name in process.invariants if name in refuted),
         dead_ends=tuple(end for end in stuck if end.certain),
     )
 
 
-def _refutation(what: str, end: Standing, search: Search) -> Refutation:
+def _refutation(what: str, end: Standing, search: Search, *, exact: bool = False) -> Refutation:
     steps: list[Standing] = []
     at: Standing | None = end
     while at is not None:
         steps.append(at)
         at = at.before
     steps.reverse()
-    exact = replayed(search, steps)
-    learned = exact if exact is not None else [step.way.learned for step in steps]
-    return Refutation(what, tuple(_timeline(steps, learned, search.twin.conditions.looks_of(what))), exact is not None)
+    found = [step.way.learned for step in steps]
+    learned = found if exact else replayed(search, steps)
+    return Refutation(what, tuple(_timeline(steps, learned or found, search.twin.conditions.looks_of(what))), learned is not None)
 
 
 def _timeline(
@@ -128,8 +134,10 @@ def _timeline(
         ones = list(group)
         for part in [ones] if plain else [[one] for one in ones]:
             names = [step.move.text for step, _ in part if step.move.text]
-            decided = sorted((one for _, found in part for one in reversed(found)), key=lambda one: look_of(one[0]) not in looks)
-            values = [shown for place, choice in decided if (shown := _shown(place, choice))]
+            decided = {place: choice for _, found in part for place, choice in found}  # the last choice at a place says the most
+            newest = [*decided.items()][::-1]
+            ordered = sorted(newest, key=lambda one: look_of(one[0]) not in looks)
+            values = [shown for place, choice in ordered if (shown := _shown(place, choice))]
             if not names and not values:
                 continue
             what = (

@@ -1,12 +1,12 @@
 """Searches all ways that a case can take, the shortest first."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Compensate, Parallel
+from pointsman.definition.rules import Compensate
 from pointsman.kernel.case import Case
 from pointsman.kernel.commands import Continue, LoadHistory, Rest
 from pointsman.kernel.decide import Broken, Decision, decide, view_of
@@ -14,14 +14,16 @@ from pointsman.kernel.effects import effect_key
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.machine import Plan, advance
 from pointsman.kernel.program import Rules
-from pointsman.kernel.snapshot import Cell, LogCell, Status
+from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.operations.verify.conditions import Kept, Way
 from pointsman.operations.verify.happens import Certain, Move, Standing, World
+from pointsman.operations.verify.outline import ITEMS_MAX, Outline
 from pointsman.operations.verify.places import Unresolved
 from pointsman.operations.verify.texts import Own
-from pointsman.operations.verify.twin import MARK, ImaginedCell, Twin
+from pointsman.operations.verify.twin import MARK, ImaginedCell, Twin, writes_of
 
 STATES_MAX = 200_000
+OUTLINE_MAX = 50  # states of an outline that is searched in detail as well
 
 
 _PRESENT = Cell(True, "true", "")
@@ -64,7 +66,7 @@ class Found:
 
     states: int = 0
     transitions: int = 0
-    complete: bool = False
+    complete: bool = True
     broken: dict[str, Standing] = field(default_factory=dict)
     stuck: dict[str, Standing] = field(default_factory=dict)
     chosen: set[str] = field(default_factory=set)
@@ -78,7 +80,7 @@ class Search:
     def __init__(self, process: AnyProcess, *, messages: int = 1, states_max: int = STATES_MAX, first: bool = False) -> None:
         self.twin = Twin(process)
         self._program = Watched(self.twin.process)
-        self._world = World(self.twin, self._program)
+        self.world = World(self.twin, self._program)
         self._places = {rule.name: place for place, rule in enumerate(self.twin.process.ordered_rules)}
         self._view = view_of(self.twin.process.state)
         steps = [rule.step for rule in self.twin.process.ordered_rules]
@@ -91,31 +93,59 @@ class Search:
         self._seen: dict[Any, int] = {}
         self._edges: dict[int, list[tuple[int, str]]] = {}
         self._found = Found()
+        self._outline: Outline | None = None
 
-    def run(self) -> Found:
-        """Search until every way is known, or there are too many."""
-        found = self._found
-        found.complete = True
-        for name in [*self.twin.process.invariants] or [""]:
-            self.twin.conditions.search(name)
-            self._seen, self._edges = {}, {}
-            self._queue.clear()
-            self._search()
-            found.states += len(self._seen)
-            found.complete = found.complete and not self._queue
-            found.circle = found.circle or circle_in(self._edges)
-            if self._first and found.broken:
+    def run(self, names: Sequence[str]) -> Found:
+        """Search for ways that break the invariants of these names until every way is known, or there are too many.
+
+        Without names, the search is for the other findings: in outline, and once more in detail if the outline is small.
+        """
+        if not names:
+            self._outline = Outline(self.twin, self._found.chosen)
+            self._go("")
+            self._outline = None
+            if not self._found.complete or self._found.states > OUTLINE_MAX:
+                return self._found
+            self._found = Found()
+        self.twin.explore()
+        for name in names or [""]:
+            self._go(name)
+            if self._first and self._found.broken:
                 break
+        return self._found
+
+    def _go(self, name: str) -> None:
+        found = self._found
+        self.twin.conditions.search(name)
+        self._seen, self._edges = {}, {}
+        self._queue.clear()
+        self._search()
+        found.states += len(self._seen)
+        found.complete = found.complete and not self._queue
+        found.circle = found.circle or circle_in(self._edges)
         found.opaque = tuple(sorted(self.twin.imagination.opaque))
-        return found
 
     def _search(self) -> None:
-        for move in self._world.starts():
+        for move in self.world.starts():
             self._try(None, move)
         while self._queue and len(self._seen) <= self._states_max and not (self._first and self._found.broken):
             at = self._queue.popleft()
-            for move in self._world.moves(at):
+            for move in self.world.moves(at):
                 self._try(at, move)
+
+    @property
+    def decided(self) -> Decision | None:
+        """The last decision."""
+        return self._program.last
+
+    def asked(self, move: Move, way: Way) -> Any:
+        """What follows from a move with these values and results: a plan, a refusal, or Unresolved."""
+        self.twin.imagination.known, self.twin.conditions.memo = way.known, way.memo
+        object.__setattr__(self._program, "last", None)
+        try:
+            return advance(self._program, move.case, move.happening, move.now, self._chance)
+        except Unresolved as asked:
+            return asked
 
     def ask(self, move: Any, known: dict[Any, Any]) -> Any:
         """What follows from a move with these values, and with nothing remembered. Raises Unresolved."""
@@ -152,7 +182,11 @@ class Search:
         try:
             advance(self._program, move.case, move.happening, move.now, self._chance)
         except Deciding as asked:
-            return self.twin.conditions.decisions(asked.cells, way, self._view)
+            return (
+                self.twin.conditions.decisions(asked.cells, way, self._view)
+                if self._outline is None
+                else self._outline.ways(asked.cells, way.memo)
+            )
         except Unresolved:
             return [way]
         finally:
@@ -161,31 +195,38 @@ class Search:
 
     def _arrive(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> None:
         self._found.transitions += 1
-        todo = None if not plan.commands or isinstance(plan.commands[0], Rest) else plan.commands[0]
-        case = plan.case
-        rule = case.row.rule or ""
-        if plan.transition is not None:
-            case = case.having(())
-            decision = self._program.last
-            if decision is not None and decision.rule:
-                self._found.chosen.add(decision.rule)
-        left = (self._messages if at is None else at.messages) - move.comes
+        standing = self.standing(at, move, plan, way)
+        case, todo, rule = standing.case, standing.todo, standing.rule
+        if plan.transition is not None and self.decided is not None and self.decided.rule:
+            self._found.chosen.add(self.decided.rule)
         conditions = self.twin.conditions
-        known, memo = conditions.afterwards(way.known, case.snapshot.cells, self._places.get(rule, len(self._places)), self._written(case))
-        standing = Standing(case, todo, Way(known, memo, way.learned), move.number, left, move, at)
+        place, written = self._places.get(rule, len(self._places)), self._written(case)
+        known, memo = conditions.afterwards(way.known, case.snapshot.cells, place, written)
+        if self._outline is not None:
+            known, memo = {}, self._outline.lasting(memo, place)
+        standing = standing._replace(way=Way(known, memo, way.learned))
         if plan.transition is not None and case.row.status is Status.PARKED and self._ends_here(move, standing):
             return
         if isinstance(todo, Continue | LoadHistory) and isinstance(getattr(todo, "step", None), Compensate):
             return  # from here on nothing is decided: the effects are reversed, and the case ends
-        key, live = self._key(standing)
+        if case.row.status in ENDED:
+            return
+        key, live = self.key(standing)
         number = self._seen.get(key)
         if number is None:
             number = self._seen[key] = len(self._seen)
             alive = {place: choice for place, choice in known.items() if place.token in live}
             self._queue.append(standing._replace(way=standing.way._replace(known=alive)))
         if move.plain and at is not None:
-            before = self._seen[self._key(at)[0]]
+            before = self._seen[self.key(at)[0]]
             self._edges.setdefault(before, []).append((number, rule))
+
+    def standing(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> Standing:
+        """The case after a plan."""
+        todo = None if not plan.commands or isinstance(plan.commands[0], Rest) else plan.commands[0]
+        case = plan.case if plan.transition is None else plan.case.having(())
+        left = (self._messages if at is None else at.messages) - move.comes
+        return Standing(case, todo, way, move.number, left, move, at)
 
     def _written(self, case: Case) -> Set[str]:
         """The fields that the present step of a case writes."""
@@ -203,7 +244,7 @@ class Search:
         self._found.stuck.setdefault(reason, standing)
         return True
 
-    def _key(self, at: Standing) -> tuple[Any, set[str]]:
+    def key(self, at: Standing) -> tuple[Any, set[str]]:
         """What distinguishes a state from others: two with the same key have the same future."""
         case = at.case
         names: dict[str, str] = {}
@@ -248,18 +289,13 @@ class Search:
             return cell.text
         for place, token in enumerate(tokens):
             names[token] = f"{field}.{place}"
-        return tuple(token.partition(MARK)[0] for token in tokens)
+        shown = tokens if self._outline is None else tokens[-ITEMS_MAX:]
+        return tuple(token.partition(MARK)[0] for token in shown)
 
     def _is_current(self, at: Standing, entry: Any) -> bool:
         effect: Any = self.twin.process.steps[entry.effect]
         key, _ = effect_key("verify", self.twin.process, at.case.snapshot, effect)
         return bool(key == entry.key)
-
-
-def writes_of(step: Any) -> Iterator[str]:
-    """The fields that a step of a rule writes."""
-    for one in step.nodes if isinstance(step, Parallel) else (step,):
-        yield from getattr(one, "writes", ())
 
 
 def _results(memo: Mapping[int, Kept]) -> frozenset[tuple[int, bool, tuple[str, ...]]]:

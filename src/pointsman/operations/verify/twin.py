@@ -5,7 +5,7 @@ an effect depends on what the effect reads, and each value that a step writes is
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -36,16 +36,16 @@ _ONCE = Retry(attempts_max=1, on=(Exception,))
 class ImaginedCell(Cell):
     """A cell whose value is imagined; its text is the token of the value."""
 
-    __slots__ = ("_imagination", "_kind", "_place")
+    __slots__ = ("_imagination", "_is_there", "_kind", "_place")
 
     def __init__(self, imagination: Imagination, token: str, kind: Any, writer: str, appends: bool = False) -> None:
         self.text, self.writer, self.appends = f'"{token}"', writer, appends
-        self._imagination, self._kind, self._place = imagination, kind, Place(token, "")
+        self._imagination, self._kind, self._place, self._is_there = imagination, kind, Place(token, ""), not may_be_none(kind)
 
     @property
     def value(self) -> Any:  # type: ignore[override]
         """The value, as far as it is decided."""
-        if self._place.token.partition("<")[0] in self._imagination.shallow:
+        if self._is_there and self._place.token.partition("<")[0] in self._imagination.shallow:
             return _PRESENT
         return self._imagination.look(self._place, self._kind)
 
@@ -94,6 +94,10 @@ class ImaginedCodec(Codec):
     def fresh(self, cells: Mapping[str, Cell], field: str) -> Any:
         """The value itself: nothing changes it."""
         return self.value(cells, field)
+
+    def log(self, tokens: list[str], writer: str) -> LogCell:
+        """A log with items of these tokens."""
+        return self._log([ImaginedCell(self.imagination, token, self._kind(token), writer) for token in tokens], writer)
 
     def _kind(self, value: object) -> Any:
         return self.kinds.get(value.partition(MARK)[0]) if type(value) is str else None
@@ -154,13 +158,20 @@ class Twin:
         }
         self.ends_of_rules = {id(rule.step) for rule in twin.ordered_rules}
         self._original = process
-        conditions = [("", rule.condition) for rule in twin.ordered_rules] + [
-            (name, one.condition) for name, one in twin.invariants.items()
+        self._explored = False
+
+    def explore(self) -> None:
+        """Find out where each condition may look. A search of all ways needs that."""
+        if self._explored:
+            return
+        self._explored, process = True, self.process
+        conditions = [("", rule.condition) for rule in process.ordered_rules] + [
+            (name, one.condition) for name, one in process.invariants.items()
         ]
         for name, condition in conditions:
             if condition is not None:
                 self.conditions.search(name)
-                self.conditions.explore(condition, lambda: view_of(state)(_AnyCells(self), {}))
+                self.conditions.explore(condition, lambda: view_of(process.state)(_AnyCells(self), {}))
 
     def returns(self, step: Any) -> tuple[tuple[str, Any], ...]:
         """The fields that a step writes, each with the type of what it returns."""
@@ -199,6 +210,12 @@ def _plain(step: Any) -> Any:
     if isinstance(step, Child):
         return replace(step, inputs=lambda *_: {}, result=None)
     return replace(step, retry=_ONCE, guard=None, limit=None) if isinstance(step, Node) else step
+
+
+def writes_of(step: Any) -> Iterator[str]:
+    """The fields that a step of a rule writes."""
+    for one in step.nodes if isinstance(step, Parallel) else (step,):
+        yield from getattr(one, "writes", ())
 
 
 def some(annotation: Any) -> Any:
