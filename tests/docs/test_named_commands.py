@@ -1,4 +1,4 @@
-"""Every command line that a message names can be run as it is printed: its options exist, and none that it needs is missing."""
+"""Every command line that a message or a block of a document names can be run as it is printed: its options exist, and none that it needs is missing."""
 
 import ast
 import re
@@ -13,8 +13,11 @@ from pointsman.cli.main import app
 from pointsman_desk.cli.main import app as desk
 
 SOURCES = Path(__file__).parents[2] / "src"
+DOCUMENTS = [SOURCES.parent / "README.md", *sorted((SOURCES.parent / "docs").rglob("*.md"))]
 PROGRAMS: dict[str, Any] = {"pointsman": typer.main.get_command(app), "pointsman-desk": typer.main.get_command(desk)}
 QUOTED = re.compile(r"`(pointsman(?:-desk)? [^`]*)`")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TYPED = re.compile(r"^(?:\$ )?(?:[\w/.]*/bin/)?(pointsman(?:-desk)? .*?)(?: {2,}.*| #.*)?$", re.MULTILINE)  # what it does may follow
 BARE = re.compile(r"(?<![`\w/.-])(pointsman(?:-desk)?) ([a-z-]+)((?: (?:--?[a-z-]+|\w+\b(?!:)|\.\.\.))*)")
 
 
@@ -72,3 +75,13 @@ def test_a_command_that_a_message_names_can_be_run_as_printed() -> None:
     assert not wrong, "\n".join(wrong)
     assert {line.split()[0] for line, _ in named} == {*PROGRAMS}
     assert len(named) > 30
+
+
+def test_a_command_in_a_block_of_a_document_can_be_run_as_printed() -> None:
+    blocks = [(document.name, *block) for document in DOCUMENTS for block in BLOCK.findall(document.read_text(encoding="utf-8"))]
+    typed = [(name, line) for name, kind, block in blocks if kind in {"", "console"} for line in TYPED.findall(block.replace("\\\n", ""))]
+
+    wrong = [f"{name}: `{line}`: {problem}" for name, line in typed if (problem := problem_of(line)) is not None]
+
+    assert not wrong, "\n".join(wrong)
+    assert len(typed) > 50
