@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from pointsman.operations.decided import decided_since, last_event
     from pointsman.operations.explain import Explanation, explain_case
     from pointsman.operations.export import Export, export_case
+    from pointsman.operations.fork import Trial, fork_case, try_fork
     from pointsman.operations.history import History, history_of
     from pointsman.operations.past import Difference, Past, difference_of, past_of
     from pointsman.operations.times import format_duration, format_time
@@ -118,6 +119,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.history": "History history_of",
     "operations.past": "Difference Past difference_of past_of",
     "operations.backtest": "Backtest Selected backtest",
+    "operations.fork": "Trial fork_case try_fork",
     "operations.times": "format_duration format_time",
     "operations.verify.report": "Refutation Verified verify",
     "runtime.blocking": "BlockingEngine open_blocking",
@@ -229,6 +231,7 @@ __all__ = [
     "Task",
     "TaskPage",
     "Transaction",
+    "Trial",
     "UnknownCase",
     "UnknownProcess",
     "Unsafe",
@@ -251,6 +254,7 @@ __all__ = [
     "explain_change",
     "export_case",
     "finish",
+    "fork_case",
     "format_count",
     "format_duration",
     "format_time",
@@ -275,6 +279,7 @@ __all__ = [
     "smtp_outcome",
     "smtp_send",
     "stop_signals",
+    "try_fork",
     "verify",
     "when",
 ]

@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "explain": "looking.explain",
     "diff": "past.diff",
     "backtest": "past.backtest_command",
+    "fork": "forking.fork",
+    "try": "forking.try_command",
     "events": "looking.events",
     "usage": "looking.usage",
     "check": "looking.check",

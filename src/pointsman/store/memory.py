@@ -39,14 +39,14 @@ class MemoryStore(CoreStore):
     """The whole store contract in memory (S2 within the process only).
 
     With `lease_seconds` several engines can share it, each with its own handle (`beside`); the clock `now` decides when leases
-    expire. Two stores with one `incarnation` make the same idempotency keys.
+    expire. Two stores with one `incarnation` make the same idempotency keys. A `copy_of` the database of another store has its cases and its incarnation.
     """
 
     def __init__(
         self, *, failpoints: Failpoints = no_failpoints, lease_seconds: float | None = None, now: Callable[[], float] = lambda: 0.0,
-        incarnation: str | None = None,
+        incarnation: str | None = None, copy_of: sqlite3.Connection | None = None,
     ) -> None:  # fmt: skip
-        connection = _new_database(incarnation)
+        connection = _new_database(incarnation) if copy_of is None else _copied(copy_of)
         super().__init__(NOWHERE, connection)
         self.core = SqliteCore(connection, NOWHERE)
         self.lease_seconds = lease_seconds
@@ -230,4 +230,12 @@ def _new_database(incarnation: str | None) -> sqlite3.Connection:
     )
     connection.deserialize(image(migrations("sqlite")))
     connection.execute(statements("sqlite")["name_incarnation"], (incarnation,))
+    return connection
+
+
+def _copied(source: sqlite3.Connection) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_MAX, factory=_Connection
+    )
+    source.backup(connection)
     return connection

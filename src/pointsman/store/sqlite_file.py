@@ -26,6 +26,7 @@ WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the p
 RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.compact` can then return unused pages a few at a time
 
 MOVED = "moved"  # the name in the table meta of where the cases have gone
+FORKED = "forked"  # the name in the table meta of a fork: of which case it is, and after which revision
 BACKED_UP = (
     "backed_up"  # the name in the table meta of a backup: when it was made (Unix seconds), until somebody confirms what happened since
 )
@@ -148,6 +149,7 @@ def open_writer(path: Path, *, moved: bool = False) -> sqlite3.Connection:
             if not moved:
                 _refuse_moved(connection, path)
             _refuse_backup(connection, path)
+            _refuse_fork(connection, path)
             _begin_log(connection, path)
             _refuse_unwritable(connection, path)
             migrate(connection)
@@ -207,6 +209,7 @@ def why_closed(connection: sqlite3.Connection, path: Path) -> str:
     try:
         _refuse_moved(connection, path)
         _refuse_backup(connection, path)
+        _refuse_fork(connection, path)
     except StoreError as error:
         return str(error)
     return ""
@@ -379,6 +382,21 @@ def _refuse_backup(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(
             f"{path} is a backup of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC, which does not know the effects that were called"
             f" since, and nothing is called; find out what happened since, and then run `pointsman migrate {path} --confirm-history`."
+        )
+
+
+def forked_case(connection: sqlite3.Connection) -> int | None:
+    """The number of the case in this file, if it is a fork."""
+    row = connection.execute(statements("sqlite")["select_meta"], (FORKED,)).fetchone() if _version(connection) else None
+    return None if row is None else int(row[0])
+
+
+def _refuse_fork(connection: sqlite3.Connection, path: Path) -> None:
+    case = forked_case(connection)
+    if case is not None:
+        raise StoreError(
+            f"{path} is a fork of case {case} for trying a fix, and no engine runs it; look at it with `pointsman show {case} --db {path}`, or try"
+            f" it with `pointsman try --db {path}`."
         )
 
 

@@ -62,6 +62,10 @@ SELECT id FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 -- The first intent for a key. A key that exists is an error, which rolls the transition back.
 INSERT INTO effects (key, case_id, effect, arguments, status, attempts, intended_at, deadline) VALUES (?, ?, ?, ?, 'intended', 1, ?, ?);
 
+-- name: insert_effect
+-- A whole entry of the ledger, in a fork.
+INSERT INTO effects (key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: renew_intent
 -- Another call with the same key and arguments, unless the effect is settled.
 UPDATE effects SET status = 'intended', attempts = attempts + 1, deadline = ?, error = NULL
