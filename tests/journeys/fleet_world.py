@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -105,6 +106,7 @@ class Fleet:
         self.watching: list[asyncio.Task[None]] = []
         self.operating: list[asyncio.Task[None]] = []
         self.over = False
+        self.continued_at = 0.0  # when a worker that was stopped went on (Unix seconds)
         self.closing = False  # then nobody hires workers any more
         self.numbers = 0
         self.port = 0
@@ -233,11 +235,13 @@ class Fleet:
     async def _stops(self, place: Place) -> None:
         await self._at_work(place)
         assert place.worker is not None
+        self.continued_at = inf
         place.worker.process.send_signal(signal.SIGSTOP)
         await self._watch(place.engine)
         await asyncio.sleep(STOPPED_SECONDS)
         if place.worker.process.returncode is None:
             place.worker.process.send_signal(signal.SIGCONT)
+        self.continued_at = time.time()
 
     async def _cuts(self, place: Place) -> None:
         await place.hired.wait()
@@ -310,7 +314,7 @@ class Fleet:
         client = Client(self.port)
         while (row := await self._ask(do="settled", case=case))["status"] == Status.PARKED:
             self._expect_own_changes(case, row["reason"])
-            await self._mend(case, client, self._ask_once, STOPPED_SECONDS)
+            await self._mend(case, client, self._ask_once)
 
     async def _ask(self, **what: Any) -> dict[str, Any]:
         """Ask a worker, and ask another one where it ended or its store failed before it had answered."""
@@ -324,11 +328,11 @@ class Fleet:
             await asyncio.sleep(0.02)
         return await place.worker.ask(what)
 
-    async def _mend(self, case: int, client: Client, ask: Ask, stopped_seconds: float) -> None:
+    async def _mend(self, case: int, client: Client, ask: Ask) -> None:
         """Say of each call in doubt whether it happened, or redrive the case if there is none.
 
         Nothing is said again where the worker ended before it answered: by then there may be another call in doubt. A worker that is stopped just
-        before a call makes it when it goes on, at most `stopped_seconds` late.
+        before a call makes it when it goes on.
         """
         told = await ask({"do": "effects", "case": case})
         if "error" in told:
@@ -337,7 +341,8 @@ class Fleet:
         if not doubtful:
             await ask({"do": "redrive", "case": case})
         for entry in doubtful:
-            await asyncio.sleep(max(0.0, entry["deadline"] + SETTLE_SECONDS + stopped_seconds - time.time()))
+            while time.time() < max(entry["deadline"], self.continued_at) + SETTLE_SECONDS:  # noqa: ASYNC110 - a time that moves
+                await asyncio.sleep(LOOK_SECONDS)
             found = await client.look_up(entry["key"])
             answer = await ask({"do": "resolve", "key": entry["key"], "receipt": found["receipt"]})
             self.told.resolved += "error" not in answer
@@ -377,7 +382,7 @@ class Fleet:
             left.append(f"case {row.id} is {row.status} at {row.step}: {row.reason}")
             if row.status is Status.PARKED:
                 self._expect_own_changes(row.id, row.reason)
-                await self._mend(row.id, client, partial(obey, engine), 0.0)
+                await self._mend(row.id, client, partial(obey, engine))
         return left
 
     def _count(self) -> None:
