@@ -310,9 +310,9 @@ class Fleet:
                 self.operating.append(asyncio.create_task(self._operate(case)))
 
     async def _operate(self, case: int) -> None:
-        """Do what an operator does, beside the next orders, until a parked case is done."""
+        """Do what an operator does with a parked case, beside the next orders: otherwise a long run would leave thousands for its end."""
         client = Client(self.port)
-        while (row := await self._ask(do="settled", case=case))["status"] == Status.PARKED:
+        while not self.over and (row := await self._ask(do="settled", case=case))["status"] == Status.PARKED:
             self._expect_own_changes(case, row["reason"])
             await self._mend(case, client, self._ask_once)
 
