@@ -106,6 +106,23 @@ def test_a_subscriber_that_fails_is_called_again_with_the_same_events_and_delays
     ]
 
 
+def test_what_is_committed_soon_after_a_delivery_is_one_delivery() -> None:
+    clock = ManualClock()
+
+    async def main() -> tuple[int, int]:
+        listener = Listener()
+        async with Engine.open("unused", [orders()], subscribers=[listener], store=MemoryStore(), clock=clock) as engine:
+            first = await place_order(engine, "pear")
+            await listener.hears(f"{first} accepted")
+            last = [await place_order(engine, item) for item in ("plum", "fig", "lime")][-1]
+            soon = len(listener.after)
+            clock.advance(1.0)
+            await listener.hears(f"{last} finished")
+            return soon, len(listener.after)
+
+    assert run(main()) == (1, 2)
+
+
 class Died(BaseException):
     """The engine's process is gone."""
 

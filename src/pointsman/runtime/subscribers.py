@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pointsman.definition.counts import format_count
 from pointsman.errors import PointsmanError, StoreError
 from pointsman.kernel.rows import EventRow
 from pointsman.runtime.ports import Ports
@@ -15,6 +16,9 @@ EVENTS_MAX = 500  # events of one delivery: a request of some hundred kilobytes
 NEWEST = 1_000  # rows among which the newest event is looked for; rows of further fields have none
 AGAIN_SECONDS = 1.0  # before a failed delivery is tried again; twice as long before each further try
 AGAIN_MAX_SECONDS = 60.0  # so long a receiver can be back before it is noticed
+LINGER_SECONDS = (
+    0.25  # between two deliveries that were not full: what is committed meanwhile is one delivery, and the store is read less often
+)
 TURN_SECONDS = 5.0  # between two looks whether the engine that reads for a subscriber is gone: a part of a lease
 
 log = logging.getLogger("pointsman")
@@ -85,62 +89,64 @@ class Subscription:
         while True:
             self.changed.clear()
             try:
-                more = await self._deliver_some()
+                number = await self._deliver_some()
             except StoreError as error:
-                if self._ended():
-                    return
                 log.debug("subscriber %r waits for the database: %s", self.name, error)
-                more = False
-            if not more and self._ended():
+                number = 0
+            if not number and self._ended():
                 return
-            if not more:
-                await self._wait()
+            await self._wait(number)
 
-    async def _deliver_some(self) -> bool:
-        """Deliver the next events; return whether there may be more to deliver now. Raises StoreError."""
+    async def _deliver_some(self) -> int:
+        """Deliver the next events; return how many the subscriber has taken. Raises StoreError."""
         store = self._ports.store
         if self._cursor is None:
             await self._take_turn()
         if self._cursor is None:
-            return False
+            return 0
         events = await store.reader.events(after=self._cursor, limit=EVENTS_MAX)
         if not events:
-            return False
-        reached = await self._reaches(Delivery(events, self._cursor, store.reader, self._ports.clock.now()))
-        if reached is None:
-            return False
+            return 0
+        number = await self._taken(Delivery(events, self._cursor, store.reader, self._ports.clock.now()))
+        if not number:
+            return 0
         self._ports.failpoints("subscriber.delivered")
+        reached = events[number - 1].cursor
         self._cursor = reached if await store.advance(self.name, reached) else None
-        self.delivered += next((number for number, event in enumerate(events, 1) if event.cursor == reached), 0)
-        return True
+        self.delivered += number
+        return number
 
     async def _take_turn(self) -> None:
         newest = await self._ports.store.reader.newest_events(limit=NEWEST)
         self._cursor = await self._ports.store.take_turn(self.name, begin=newest[-1].cursor if newest else "")
 
-    async def _reaches(self, delivery: Delivery) -> str | None:
-        """Deliver, and return the cursor up to which the subscriber has read now, or None if it failed."""
+    async def _taken(self, delivery: Delivery) -> int:
+        """Deliver, and return how many of the events the subscriber has taken; 0 if it failed."""
         try:
-            reached = await self._subscriber.deliver(delivery)
+            reached = await self._subscriber.deliver(delivery) or delivery.events[-1].cursor
+            number = [event.cursor for event in delivery.events].index(reached) + 1
         except Exception as error:
             if not self.failures_in_a_row:
                 log.warning(
                     "subscriber %r failed (%s: %s); it is called again, and misses no event", self.name, type(error).__name__, error
                 )
             self.failures_in_a_row += 1
-            return None
+            return 0
         if self.failures_in_a_row:
-            log.warning("subscriber %r goes on after %d failures", self.name, self.failures_in_a_row)
+            log.warning("subscriber %r goes on after %s", self.name, format_count(self.failures_in_a_row, "failure"))
         self.failures_in_a_row = 0
-        return reached or delivery.events[-1].cursor
+        return number
 
-    async def _wait(self) -> None:
-        """Wait for a change, or for the time of another try."""
+    async def _wait(self, number: int) -> None:
+        """Wait for the time of another try, for a change, or after a delivery of so many events for more of them."""
         clock = self._ports.clock
         if self.failures_in_a_row:
-            await clock.wait(self._stopping, min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2.0 ** min(self.failures_in_a_row - 1, 20)))
-        else:
+            tries = min(self.failures_in_a_row - 1, 20)
+            await clock.wait(self._stopping, min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2.0**tries))
+        elif not number:
             await clock.wait(self.changed, TURN_SECONDS if self._cursor is None else None)
+        elif number < EVENTS_MAX:
+            await clock.wait(self._stopping, LINGER_SECONDS)
 
     def _ended(self) -> bool:
         try:
