@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from pointsman.operations.verify.report import Refutation, Verified, verify
     from pointsman.operations.what_if import Change, explain_change
     from pointsman.runtime.blocking import BlockingEngine, open_blocking
+    from pointsman.runtime.called import CaseFilter
     from pointsman.runtime.clock import Clock, SystemClock
     from pointsman.runtime.decisions import Pending
     from pointsman.runtime.engine import Engine
@@ -123,6 +124,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "operations.times": "format_duration format_time",
     "operations.verify.report": "Refutation Verified verify",
     "runtime.blocking": "BlockingEngine open_blocking",
+    "runtime.called": "CaseFilter",
     "runtime.clock": "Clock SystemClock",
     "runtime.decisions": "Pending",
     "runtime.engine": "Engine",
@@ -155,6 +157,7 @@ __all__ = [
     "BudgetSpent",
     "Busy",
     "CaseCount",
+    "CaseFilter",
     "CasePage",
     "CaseQuery",
     "CaseRow",

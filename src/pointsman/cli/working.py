@@ -14,6 +14,7 @@ import typer
 from pointsman.cli.places import database, load_processes, load_resources, shown
 from pointsman.cli.subscribing import NotInstalled, Telemetry, Webhooks, subscribers_of
 from pointsman.cli.terminal import Db, Resources, exit_with, or_exit
+from pointsman.runtime.called import CaseFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pointsman.runtime.worker import Worker
 
 CONCURRENCY, THREADS, LEASE_SECONDS, DRAIN_SECONDS = 64, 16, 30.0, 20.0
-LINE = "%(asctime)s %(levelname)s %(message)s"
+LINE = "%(asctime)s %(levelname)s %(where)s%(message)s"
 
 Apps = Annotated[
     list[str] | None,
@@ -77,6 +78,8 @@ def worker(
             "subscribers": subscribers_of(telemetry=telemetry, webhooks=webhooks),
         }  # fmt: skip
         logging.basicConfig(format=LINE, level=logging.WARNING)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(CaseFilter())
         asyncio.run(_work(Work(database(db), processes, settings, address)))
 
     or_exit(body)

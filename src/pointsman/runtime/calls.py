@@ -26,6 +26,7 @@ from pointsman.kernel.joins import ItemAt
 from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.begun import Begun
+from pointsman.runtime.called import CALLED
 from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
@@ -122,7 +123,8 @@ class Calls:
         """
         if request.late():
             raise NotBegun(TOO_LATE)
-        node = request.node
+        node, row = request.node, session.case.row
+        CALLED.set((row, node.name, request.attempt))
         function, signature, asynchronous = node.function, node.signature, node.asynchronous
         if request.look_up is not None:  # it takes parameters of its effect, possibly in another order
             function, signature = request.look_up, signature_of(request.look_up, "look-up")
@@ -196,6 +198,7 @@ class Calls:
                 raise
             raise RuntimeError(f"{request.node.name!r} raised {type(error).__name__}: {message_of(error)}") from None
         finally:
+            CALLED.set(None)
             if thread is not None:
                 self.threads.abandon(thread, request.key)
                 if thread.abandoned and request.given_up is not None:
