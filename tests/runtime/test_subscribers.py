@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,29 @@ def test_what_is_committed_soon_after_a_delivery_is_one_delivery() -> None:
             return soon, len(listener.after)
 
     assert run(main()) == (1, 2)
+
+
+def test_of_two_engines_one_calls_the_subscriber_and_when_it_is_closed_the_other_goes_on() -> None:
+    clock = ManualClock()
+    store = MemoryStore(lease_seconds=30.0, now=clock.now)
+
+    def engine(listener: Listener) -> AbstractAsyncContextManager[Engine]:
+        return Engine.open("unused", [orders()], subscribers=[listener], store=store.beside(), clock=clock)
+
+    async def main() -> tuple[Listener, Listener]:
+        first, second = Listener(), Listener()
+        async with AsyncExitStack() as one:
+            await one.enter_async_context(engine(first))
+            async with engine(second) as other:
+                await place_order(other, "pear")
+                await one.aclose()
+                await second.hears(f"{await place_order(other, 'plum')} accepted")
+        return first, second
+
+    first, second = run(main())
+
+    assert kinds(first.heard) == kinds(second.heard) == PRICED
+    assert {event.split()[0] for event in first.heard}.isdisjoint(event.split()[0] for event in second.heard)
 
 
 class Died(BaseException):
