@@ -208,6 +208,15 @@ def test_a_case_without_a_draft_says_where_it_stands(desk: Terminal) -> None:
     assert "it is done (sent)" in flat(again.stderr)
 
 
+def test_explain_says_what_another_value_would_do(desk: Terminal) -> None:
+    said = flat(desk("explain", "1", "--set", "risk=low").stdout)
+    refused = desk("explain", "1", "--set", "risk")
+
+    assert said.startswith("With risk = low, case 1 would do this:")
+    assert said.endswith("Nothing was run, and nothing is stored.")
+    assert (refused.exit_code, "'risk' is not FIELD=VALUE" in flat(refused.stderr)) == (2, True)
+
+
 # What becomes of a reply is told, and when.
 
 

@@ -184,6 +184,7 @@ def _not_calling(processes: Sequence[AnyProcess], calls: list[Call], stopped: as
     """Replace the function of each effect by one that tells of the call and never returns, and its policy by one that looks up nothing."""
     effects: dict[int, tuple[AnyEffect, frozenset[str]]] = {}
     for process in processes:
+        _ = process.fingerprint  # it is computed once, and from the policies
         declared_here = [step for step in process.steps.values() if isinstance(step, Effect)]
         for effect in (*declared_here, *(effect.undo for effect in declared_here if effect.undo is not None)):
             effects[id(effect)] = effect, process.private
