@@ -12,7 +12,7 @@ GOALS = {"runtime": 3_600, "store": 2_300, "the library without testing": 11_500
 
 DEFINITIONS = {
     # What authors and testers write: settings, each with its name and nearly all with a default.
-    "cli/listing.py: ps",
+    "cli/filters.py: _options",
     "cli/past.py: backtest_command",
     "cli/serving.py: serve",
     "cli/working.py: worker",

@@ -37,6 +37,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "stats": "stats.stats",
     "export": "looking.export",
     "vacuum": "keeping.vacuum",
+    "backup": "backing_up.backup",
+    "restore": "backing_up.restore",
     "start": "operating.start",
     "send": "operating.send",
     "answer": "operating.answer",
@@ -45,6 +47,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "cancel": "operating.cancel",
     "resolve": "operating.resolve",
     "erase": "operating.erase",
+    "bulk": "bulk.bulk",
     "pause-intake": "operating.pause_intake",
     "resume-intake": "operating.resume_intake",
     "migrate": "migrating.migrate",
@@ -108,7 +111,6 @@ app = typer.Typer(
     cls=Commands,
     help="Serve processes to people and programs, look at their cases, and operate them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

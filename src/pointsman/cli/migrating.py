@@ -9,6 +9,7 @@ import typer
 from pointsman.cli.places import database
 from pointsman.cli.terminal import console, exit_with, or_exit
 from pointsman.store.postgres import migrate_url
+from pointsman.store.sqlite_backup import confirm
 from pointsman.store.statements import migrations
 
 
@@ -17,7 +18,8 @@ def migrate(
         str | None,
         typer.Argument(
             metavar="[URL]",
-            help="The database: postgresql://user@host/database, with ?schema=NAME for another schema (default: POINTSMAN_DB).",
+            help="The database: postgresql://user@host/database, with ?schema=NAME for another schema (default: POINTSMAN_DB)."
+            " With --confirm-history also a file that was restored.",
             show_default=False,
         ),
     ] = None,
@@ -31,6 +33,10 @@ def migrate(
     An engine does the same when it opens a database. Engines of the last release can go on meanwhile. It can be run again.
     """
     place = or_exit(lambda: database(url, given_by="name its URL after the command"))
+    if isinstance(place, Path) and confirm_history and not dry_run:
+        confirmed = or_exit(lambda: confirm(place))
+        print(f"confirmed: engines can open {place}" if confirmed else f"{place} is no backup, and there is nothing to confirm")
+        return
     if isinstance(place, Path):
         exit_with(f"{place} is not the URL of a PostgreSQL database; an engine migrates a SQLite file when it opens it.")
     numbers = or_exit(lambda: asyncio.run(migrate_url(place, dry_run=dry_run, confirmed=confirm_history)))

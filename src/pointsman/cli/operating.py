@@ -97,7 +97,7 @@ def start(
     async def call(client: "AsyncClient", _: bool) -> Any:
         return await client.start(process, inputs, key=named, correlation=correlation, tenant=tenant, priority=priority)
 
-    started = _reached(at, call, creates=True)
+    started = reached(at, call, creates=True)
     if at.as_json:
         print_json(started.model_dump())
     else:
@@ -122,7 +122,7 @@ def send(
             raise StoreError("the program ended while it took the message, and may have taken it; look at `pointsman events`. Use --key.")
         return await client.send(process, value, name=name, key=key, tenant=tenant, priority=priority)
 
-    delivered = _reached(at, call, creates=True)
+    delivered = reached(at, call, creates=True)
     if at.as_json:
         print_json(delivered.model_dump())
     else:
@@ -143,13 +143,13 @@ def answer(
 ) -> None:
     """Answer the pause of a case. Without an answer, show what is asked, and the command to answer with."""
     if given is None:
-        task = _reached(at, lambda client, _: client.task(case))
+        task = reached(at, lambda client, _: client.task(case))
         _print_task(at, task.model_dump(mode="json"))
         return
     if digest is None:
         or_exit(lambda: asyncio.run(_must_exist(at, case)))
         exit_with(f"say with --digest what you answer to; `pointsman answer {case}{at.again}` prints the whole command.")
-    value, rewritten, who = or_exit(lambda: (parsed("ANSWER", given), assigned(edits), _who(at.by)))
+    value, rewritten, who = or_exit(lambda: (parsed("ANSWER", given), assigned(edits), caller(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
         async with open_reader(at.place) as reader:
@@ -157,7 +157,7 @@ def answer(
                 return None
         return await client.answer(case, digest, value, edits=rewritten, by=who)
 
-    _print_case(at, case, _reached(at, call))
+    _print_case(at, case, reached(at, call))
 
 
 async def _must_exist(at: At, case: int) -> None:
@@ -221,7 +221,7 @@ def erase(
     if (case is None) == (person is None):
         exit_with("name a case, or a person with --person ADDRESS.")
     if person is not None:
-        erased = _reached(at, lambda client, _: client.erase_person(person, why=why, dry_run=not yes, by=_who(at.by)))
+        erased = reached(at, lambda client, _: client.erase_person(person, why=why, dry_run=not yes, by=caller(at.by)))
         print_person_erased(erased, as_json=at.as_json)
     elif case is not None:
         _decide(at, case, lambda client, who: client.erase(case, why=why, by=who), said=f"the content of case {case} is erased.")
@@ -273,15 +273,21 @@ def resolve(
 @on_database
 def pause_intake(at: At, why: Annotated[str, typer.Option("--why", help="Why; whoever is refused reads it.")]) -> None:
     """Refuse new cases until `resume-intake`, also after a restart."""
-    who = or_exit(lambda: _who(at.by))
-    _reached(at, lambda client, _: client.pause_intake(why=why, by=who))
+    who = or_exit(lambda: caller(at.by))
+    paused = reached(at, lambda client, _: client.pause_intake(why=why, by=who))
+    if at.as_json:
+        print_json(paused.model_dump())
+        return
     print(f"the intake is paused: no case is started; take starts again with `pointsman resume-intake{at.again}`.")
 
 
 @on_database
 def resume_intake(at: At) -> None:
     """Take new cases again."""
-    _reached(at, lambda client, _: client.resume_intake())
+    resumed = reached(at, lambda client, _: client.resume_intake())
+    if at.as_json:
+        print_json(resumed.model_dump())
+        return
     print("the intake takes new cases.")
 
 
@@ -317,7 +323,7 @@ def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["C
         async with open_reader(at.place) as reader:
             return await last_event(reader, case)
 
-    who, after = or_exit(lambda: (_who(at.by), asyncio.run(before())))
+    who, after = or_exit(lambda: (caller(at.by), asyncio.run(before())))
 
     async def through(client: "AsyncClient", again: bool) -> "CaseView | None":
         if again:
@@ -326,10 +332,10 @@ def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["C
                     return None
         return await call(client, who)
 
-    _print_case(at, case, _reached(at, through), said)
+    _print_case(at, case, reached(at, through), said)
 
 
-def _reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False) -> T:
+def reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False) -> T:
     """Make a call through the program that has the file open, or alone."""
 
     async def body() -> T:
@@ -388,7 +394,8 @@ def _notice(problem: Exception) -> None:
     print(f"pointsman: waiting for the database; press Ctrl-C to give up: {problem}", file=sys.stderr)
 
 
-def _who(by: str | None) -> str:
+def caller(by: str | None) -> str:
+    """Who decides. Raises PointsmanError if nobody is named and the login name is unknown."""
     if not (who := by or _login()):
         raise PointsmanError("your login name is unknown; say who decides with --by NAME.")
     return who

@@ -104,6 +104,16 @@ def step_text(step: str | None, rule: str | None) -> str:
     return "its tasks" if step == TASKS and by_body else step or ""
 
 
+async def steps_of(reader: Reader, rows: Sequence[CaseRow]) -> dict[int, str]:
+    """The names of the steps at which cases stand, for people, by the number of the case: of a body, the tasks that have not ended."""
+    names = {row.id: step_text(row.step, row.rule) for row in rows}
+    for row in rows:
+        if row.step == TASKS and names[row.id] != TASKS:
+            tasks = [branch.name.partition("[")[0] for branch in await reader.branches(row.id) if branch.outcome is None]
+            names[row.id] = ", ".join(dict.fromkeys(tasks)) or names[row.id]
+    return names
+
+
 def event_text(event: EventRow) -> str:
     """The text of an event."""
     facts = json.loads(event.facts)

@@ -137,8 +137,11 @@ def _locked(handle: IO[str]) -> bool:
     return False
 
 
-def open_writer(path: Path, *, moved: bool = False) -> sqlite3.Connection:
-    """Open the file for its only engine and migrate it. Raises StoreError with the fix, also if its cases have moved, unless `moved`."""
+def open_writer(path: Path, *, moved: bool = False, backup: bool = False) -> sqlite3.Connection:
+    """Open the file for its only engine and migrate it. Raises StoreError with the fix.
+
+    It does so for a file whose cases have moved, unless `moved`, and for a backup that nobody has confirmed, unless `backup`.
+    """
     _refuse_no_file(path)
     with explained(path):
         connection = sqlite3.connect(
@@ -148,7 +151,8 @@ def open_writer(path: Path, *, moved: bool = False) -> sqlite3.Connection:
             _recognise(connection, path)
             if not moved:
                 _refuse_moved(connection, path)
-            _refuse_backup(connection, path)
+            if not backup:
+                _refuse_backup(connection, path)
             _refuse_fork(connection, path)
             _begin_log(connection, path)
             _refuse_unwritable(connection, path)

@@ -81,7 +81,6 @@ app = typer.Typer(
     cls=Commands,
     help="A customer-service mail desk: it answers mails from facts, or drafts replies for your approval.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -645,6 +645,15 @@ SELECT effects.key, case_id, effect, arguments, effects.status, effects.attempts
  WHERE effects.status IN ('intended', 'in_doubt') AND cases.status <> 'running'
  ORDER BY intended_at, effects.key;
 
+-- name: select_unsettled
+-- The effects without an outcome, also those that an engine is calling now.
+SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error
+  FROM effects WHERE status IN ('intended', 'in_doubt') ORDER BY intended_at, key;
+
+-- name: count_all_cases
+-- How many cases there are, counted.
+SELECT count(*) FROM cases;
+
 -- name: select_pause
 -- The last pause of a case.
 SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at, rung, assignee, expires_at FROM pauses WHERE case_id = ? ORDER BY revision DESC LIMIT 1;
