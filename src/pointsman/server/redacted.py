@@ -13,7 +13,7 @@ from pointsman.runtime.engine import Engine
 from pointsman.server.access import Forbidden, Principal, Scope, permit
 from pointsman.store.query import CasePage, CaseQuery
 
-OF_ENGINE = frozenset({"processes", "clock", "tasks", "changed", "changes", "check_ready", "shared"})
+OF_ENGINE = frozenset({"processes", "case", "clock", "tasks", "changed", "changes", "check_ready", "shared"})
 """What an engine says without a private value."""
 
 
