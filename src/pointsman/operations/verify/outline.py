@@ -3,7 +3,7 @@
 A search in outline forgets every value, so it has few states. It misses no way of a case, and takes some that no case can take.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from pointsman.kernel.snapshot import Cell, LogCell
@@ -13,8 +13,8 @@ from pointsman.operations.verify.twin import MARK, Twin
 
 ITEMS_MAX = 2  # of a log: an outline does not tell more items apart
 
-Pattern = tuple[tuple[str, str, str], ...]
-"""Fields, each with its writer, and its text without the numbers of tokens."""
+Pattern = tuple[tuple[str, str], ...]
+"""Fields, each with the types of its values: more than that a condition cannot tell."""
 
 
 class _End(NamedTuple):
@@ -24,6 +24,8 @@ class _End(NamedTuple):
     known: dict[Any, Any]
 
 
+_NONE: Set[str] = frozenset()
+_HOLDS, _FAILS = Kept((), holds=True), Kept((), holds=False)
 _OUTCOMES = (True, False, None)
 
 
@@ -37,6 +39,7 @@ class Outline:
         self._outcomes: dict[tuple[int, Pattern], tuple[bool | None, ...]] = {}
         self._ways: dict[tuple[Pattern, frozenset[tuple[int, bool]]], list[_End]] = {}
         self._first: dict[int, int] = {}
+        self._types: dict[str, str] = {}
         for number, rule in enumerate(twin.process.ordered_rules):
             self._first.setdefault(id(rule.step), number)
         self._steps = [id(rule.step) for rule in twin.process.ordered_rules]
@@ -44,24 +47,41 @@ class Outline:
     def ways(self, cells: Mapping[str, Cell], memo: Mapping[int, Kept]) -> list[Way]:
         """For each step that can come next with these fields, a way through the conditions to a rule that leads to it."""
         results = {number: kept for number, kept in memo.items() if kept.stands(cells)}
-        pattern = pattern_of(cells)
+        pattern = self._pattern(cells)
         key = pattern, frozenset((number, kept.holds) for number, kept in results.items())
         if key not in self._ways:
             self._ways[key] = [*self._ends(cells, pattern, results)]
-        ways, kept, conditions = list[Way](), dict(results), self._twin.conditions
-        for end in self._ways[key]:
-            for number in range(end.number):
-                if number not in kept:
-                    kept[number] = conditions.kept(number, cells, self._fields.get(number, ()), holds=False)
-            above = {number: kept[number] for number in range(end.number)}
-            own = {} if end.known else {end.number: conditions.kept(end.number, cells, self._fields.get(end.number, ()), holds=True)}
-            ways.append(Way(end.known, above | own))
-        return ways
+        return [Way(end.known, self._ways_through(end)) for end in self._ways[key]]
 
-    def lasting(self, memo: Mapping[int, Kept], chosen: int) -> dict[int, Kept]:
-        """The results that are remembered after a rule was chosen: those of the rules above the first one that leads to the same step."""
-        first = self._first[self._steps[chosen]] if chosen < len(self._steps) else -1
-        return {number: kept for number, kept in memo.items() if number <= first}
+    def lasting(self, cells: Mapping[str, Cell], chosen: int, written: Set[str]) -> dict[int, Kept]:
+        """The results that are remembered after a rule was chosen, whose step writes fields.
+
+        They are those of the rules above the first one that leads to the same step, so that it does not matter which of them was chosen.
+        """
+        first = self._first[self._steps[chosen]]
+        unwritten = [number for number in range(first + 1) if self._fields.get(number, _NONE).isdisjoint(written)]
+        kept = self._twin.conditions.kept
+        return {number: kept(number, cells, self._fields.get(number, _NONE), holds=number == chosen) for number in unwritten}
+
+    def _pattern(self, cells: Mapping[str, Cell]) -> Pattern:
+        return tuple((name, self._shape(cell)) for name, cell in sorted(cells.items()))
+
+    def _shape(self, cell: Cell) -> str:
+        parts = cell.parts[-ITEMS_MAX:] if isinstance(cell, LogCell) else (cell.text,)
+        return " ".join(self._type(part.partition(MARK)[0].lstrip('["')) for part in parts)
+
+    def _type(self, name: str) -> str:
+        """The number of the type of a token; any other text is its own type."""
+        if name not in self._types:
+            kinds = self._twin.codec.kinds
+            alike = (other for other in self._types if other in kinds and name in kinds and kinds[other] == kinds[name])
+            self._types[name] = next((self._types[other] for other in alike), f"{len(self._types)}" if name in kinds else name)
+        return self._types[name]
+
+    def _ways_through(self, end: "_End") -> dict[int, Kept]:
+        """The results with which a rule is chosen; they are valid for this decision."""
+        through: dict[int, Kept] = dict.fromkeys(range(end.number), _FAILS)
+        return through if end.known else {**through, end.number: _HOLDS}
 
     def _ends(self, cells: Mapping[str, Cell], pattern: Pattern, results: Mapping[int, Kept]) -> Iterator["_End"]:
         above, steps = list[Constraint](), set[int]()
@@ -112,13 +132,3 @@ class Outline:
 
 def _within(pattern: Pattern, fields: set[str]) -> Pattern:
     return tuple(one for one in pattern if one[0] in fields)
-
-
-def pattern_of(cells: Mapping[str, Cell]) -> Pattern:
-    """What an outline tells apart."""
-    return tuple((name, cell.writer, _shape(cell)) for name, cell in sorted(cells.items()))
-
-
-def _shape(cell: Cell) -> str:
-    parts = cell.parts[-ITEMS_MAX:] if isinstance(cell, LogCell) else (cell.text,)
-    return ",".join(part.partition(MARK)[0] for part in parts)

@@ -201,9 +201,10 @@ class Search:
             self._found.chosen.add(self.decided.rule)
         conditions = self.twin.conditions
         place, written = self._places.get(rule, len(self._places)), self._written(case)
-        known, memo = conditions.afterwards(way.known, case.snapshot.cells, place, written)
-        if self._outline is not None:
-            known, memo = {}, self._outline.lasting(memo, place)
+        if self._outline is None:
+            known, memo = conditions.afterwards(way.known, case.snapshot.cells, place, written)
+        else:
+            known, memo = {}, self._outlined(self._outline, at, case, written)
         standing = standing._replace(way=Way(known, memo, way.learned))
         if plan.transition is not None and case.row.status is Status.PARKED and self._ends_here(move, standing):
             return
@@ -220,6 +221,14 @@ class Search:
         if move.plain and at is not None:
             before = self._seen[self.key(at)[0]]
             self._edges.setdefault(before, []).append((number, rule))
+
+    def _outlined(self, outline: Outline, at: Standing | None, case: Case, written: Set[str]) -> dict[int, Kept]:
+        """The results that an outline remembers. If nothing was decided, they are those from before."""
+        cells = case.snapshot.cells
+        if self.decided is None:
+            return {} if at is None else {number: kept for number, kept in at.way.memo.items() if kept.stands(cells)}
+        as_written = id(self.decided.step) in self.twin.ends_of_rules
+        return outline.lasting(cells, self._places[self.decided.rule], written) if as_written else {}
 
     def standing(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> Standing:
         """The case after a plan."""
@@ -276,7 +285,7 @@ class Search:
             pause,
             at.messages,
             known,
-            _results(at.way.memo),
+            _results(at.way.memo) if self._outline is None else tuple((number, kept.holds) for number, kept in at.way.memo.items()),
         )
         return key, set(names)
 
