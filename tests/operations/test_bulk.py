@@ -144,8 +144,8 @@ def test_a_call_whose_answer_is_lost_is_not_made_twice(db: Path, monkeypatch: py
         def __init__(self, client: Any) -> None:
             self.client = client
 
-        async def cancel(self, case: int, **given: Any) -> None:
-            await self.client.cancel(case, **given)
+        async def redrive(self, case: int, **given: Any) -> None:
+            await self.client.redrive(case, **given)
             if case == 2:
                 raise Lost
 
@@ -159,7 +159,9 @@ def test_a_call_whose_answer_is_lost_is_not_made_twice(db: Path, monkeypatch: py
         asyncio.run(main())
 
     monkeypatch.setattr(bulk, "reached", reached)
-    done = run("cancel", db, "--reason", "lost", "--yes")
+    done = run("redrive", db, "--reason", "lost", "--yes")
 
+    with open_reader(db) as reader:
+        events = asyncio.run(reader.events_of([1, 2, 3]))
     assert "3 cases changed, 0 refused.\n" in done.stdout
-    assert statuses(db) == ["cancelled"] * 3 + ["parked", "done"]
+    assert [event.case for event in events if event.kind == "redriven"] == [1, 2, 3]
