@@ -271,6 +271,26 @@ def test_a_dead_end_a_loop_and_a_rule_that_is_never_chosen_are_found() -> None:
     assert bare.dead_ends[0].timeline[-1].startswith("first returns")
 
 
+class Given(State):
+    text: str | None
+    receipt: str | None = None
+
+
+def test_an_input_that_may_be_none_is_taken_as_none_too() -> None:
+    process = Process("given", Given)
+
+    def send(text: str | None, *, ctx: Context) -> str:
+        return ""
+
+    sends = process.effect(send, writes="receipt", safety=Idempotent())
+    process.never("nothing is sent", lambda c: c.text is None, effect=sends)
+    process.rules(when("not sent", lambda c: c.receipt is None, sends), otherwise(finish("sent")))
+
+    verified = verify(process)
+
+    assert [one.what for one in verified.refuted] == ["nothing is sent"]
+
+
 class Pair(State):
     text: str
     left: str | None = None
