@@ -53,7 +53,7 @@ class Outline:
             self._ways[key] = [*self._ends(cells, pattern, results)]
         return [Way(end.known, self._ways_through(end)) for end in self._ways[key]]
 
-    def lasting(self, cells: Mapping[str, Cell], chosen: int, written: Set[str]) -> dict[int, Kept]:
+    def remembered(self, cells: Mapping[str, Cell], chosen: int, written: Set[str]) -> dict[int, Kept]:
         """The results that are remembered after a rule was chosen, whose step writes fields.
 
         They are those of the rules above the first one that leads to the same step, so that it does not matter which of them was chosen.

@@ -228,7 +228,7 @@ class Search:
         if self.decided is None:
             return {} if at is None else {number: kept for number, kept in at.way.memo.items() if kept.stands(cells)}
         as_written = id(self.decided.step) in self.twin.ends_of_rules
-        return outline.lasting(cells, self._places[self.decided.rule], written) if as_written else {}
+        return outline.remembered(cells, self._places[self.decided.rule], written) if as_written else {}
 
     def standing(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> Standing:
         """The case after a plan."""
