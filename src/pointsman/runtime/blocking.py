@@ -22,6 +22,7 @@ from pointsman.kernel.rows import EventRow
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.scheduler import CANCEL_SECONDS
+from pointsman.runtime.subscribers import Subscription
 from pointsman.store.base import Reader
 from pointsman.store.checkpoints import CheckpointStore
 
@@ -235,6 +236,7 @@ class BlockingReader(_Blocking):
     versions = _waits(Reader.versions)
     cases_of_version = _waits(Reader.cases_of_version)
     definitions = _waits(Reader.definitions)
+    private = _waits(Reader.private)
     case_by_key = _waits(Reader.case_by_key)
     find = _waits(Reader.find)
     counts = _waits(Reader.counts)
@@ -244,6 +246,7 @@ class BlockingReader(_Blocking):
     newest_events = _waits(Reader.newest_events)
     cases_of = _waits(Reader.cases_of)
     fields_of = _waits(Reader.fields_of)
+    writes_of = _waits(Reader.writes_of)
     effects_of = _waits(Reader.effects_of)
     events_of = _waits(Reader.events_of)
     count_waiting = _waits(Reader.count_waiting)
@@ -281,6 +284,11 @@ class BlockingEngine(_Blocking):
     def abandoned_calls(self) -> int:
         """The number of plain functions that still run although their call timed out or their case was cancelled."""
         return self._inner.abandoned_calls
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """How the subscribers fare that the engine was opened with."""
+        return self._inner.subscriptions
 
     @property
     def event_loop_stalls(self) -> int:
