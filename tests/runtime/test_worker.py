@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -259,5 +259,23 @@ def test_a_store_whose_clock_cannot_be_read_is_closed_again(monkeypatch: pytest.
         with pytest.raises(StoreAway):
             await Engine.open("", [], store=handle).__aenter__()
         assert closed.is_set()
+
+    run(body)
+
+
+def test_a_listener_that_swallows_a_cancel_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        begun = asyncio.Event()
+
+        async def swallowing(_: MemoryStore) -> AsyncGenerator[None, None]:
+            with suppress(asyncio.CancelledError):
+                begun.set()
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+            yield
+
+        monkeypatch.setattr(MemoryStore, "notifications", swallowing)
+        async with Opening()():
+            await begun.wait()
 
     run(body)

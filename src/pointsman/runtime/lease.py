@@ -11,6 +11,7 @@ from pointsman.store.base import SharedStore
 RENEWALS = 3  # renewals within one lease: two may fail or be late before it expires
 READINGS = 5  # attempts to read the store's clock when the engine opens; the first prompt answer counts
 NOTIFIED_SECONDS = 0.1  # the least time between two looks at what others did: busy engines commit thousands of times a second
+CANCEL_SECONDS = 0.5  # before a task that goes on is cancelled again
 LISTEN_SECONDS = 1.0  # the wait before listening again after an error; renewals go on meanwhile
 
 
@@ -54,10 +55,11 @@ class Lease:
 
     async def stop(self) -> None:
         """Stop renewing."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        # The driver of a store may take a cancel for the end of a statement and go on; then the listener would go on for ever.
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=CANCEL_SECONDS)
 
     async def _keep(self, seconds: float, renewed: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         never, looking = asyncio.Event(), None
