@@ -155,8 +155,10 @@ class PostgresStore(PostgresKeeping, PostgresReader):
             connection = await self.connections.connect()
             try:
                 await connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
-                async for notified in connection.notifies():
-                    if notified.payload != str(self._writing.engine):
+                while True:
+                    # All that has arrived is one yield: engines notify more often than a listener looks, and the server keeps what is unread.
+                    heard = [notified.payload async for notified in connection.notifies(stop_after=1)]
+                    if any(payload != str(self._writing.engine) for payload in heard):
                         yield
             finally:
                 await connection.close()
