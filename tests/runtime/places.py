@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pointsman import Engine
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.rows import EventRow
+from pointsman.store.base import DefinitionRow
 from pointsman.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -61,6 +62,15 @@ async def seen(engine: Engine, kind: str, *, count: int = 1) -> EventRow:
         if count == 0:
             return event
     raise AssertionError(kind)
+
+
+async def definitions_with(engine: Engine, process: AnyProcess) -> list[DefinitionRow]:
+    """Wait until the engine has looked at what waits under an earlier definition, and answer the definitions that are stored then."""
+    while True:
+        definitions = await engine.reader.definitions()
+        if any(row.fingerprint == process.fingerprint for row in definitions):
+            return definitions
+        await asyncio.sleep(0)
 
 
 def held() -> list[str]:

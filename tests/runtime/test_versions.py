@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from letters import World
-from places import Place, run
+from places import Place, definitions_with, run
 
 from pointsman import (
     AtMostOnce,
@@ -465,7 +465,7 @@ def test_each_definition_that_an_engine_was_opened_with_is_stored(place: Place) 
         case, _ = await start_asked(place)
         for process in (ask_1(), ask_2(), ask_2()):
             async with place.open(process, resources={"world": World()}) as engine:
-                definitions = await engine.reader.definitions()
+                definitions = await definitions_with(engine, process)
                 accepted = json.loads((await engine.reader.events(case=case))[0].facts)
         return definitions, accepted
 

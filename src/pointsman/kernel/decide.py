@@ -61,6 +61,17 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     raise AssertionError("rules end in otherwise, which always holds")
 
 
+def is_chosen(process: AnyProcess, step: Step) -> bool:
+    """Whether a rule names this step. `decide` itself makes other steps, which park."""
+    return any(rule.step is step for rule in process.ordered_rules)
+
+
+def leaves(process: AnyProcess, cells: Mapping[str, Cell], step: str | None) -> bool:
+    """Whether a rule would choose another step than the one at which a case with these fields waits."""
+    chosen = decide(process, cells).step
+    return is_chosen(process, chosen) and chosen.name != process.called(step or "")
+
+
 def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Tried:
     """Evaluate one rule's condition and record what it reads."""
     if rule.condition is None:

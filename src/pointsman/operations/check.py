@@ -16,7 +16,7 @@ from pointsman.definition.rules import Compensate, Park, Tasks
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import UNKNOWN, Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
-from pointsman.kernel.decide import Decision
+from pointsman.kernel.decide import Decision, is_chosen
 from pointsman.kernel.effects import declared, effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.program import Description, program_of
@@ -130,7 +130,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         doubts = await reader.effects(row.id)  # the effects of a running case are not listed as in doubt
     described = program_of(process).describe(case.snapshot.cells)
     decision = described.decision
-    if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
+    if isinstance(decision.step, Park) and not is_chosen(process, decision.step):
         return _kind(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
     if gone is not None:

@@ -33,6 +33,7 @@ from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.persons import PersonErased, Persons
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
+from pointsman.runtime.reconsidering import Reconsidering
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources, check_settings
 from pointsman.runtime.retention import Retention, Vacuumed
@@ -81,6 +82,7 @@ class Engine:
         self._scheduler.rests = self._tell
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry, runs=concurrency > 0)
+        self._reconsidering = Reconsidering(ports, self._cases, self._versions, self._fail)
         self._intakes = Intakes(ports.store, ports.clock)
         self._starts = Starts(ports.store, self._cases, self._intakes, ports.clock)
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
@@ -160,6 +162,7 @@ class Engine:
             engine._scheduler.begin()
             lease.keep(engine._look_around, engine._notified, engine._fail)
             engine._release_held()
+            engine._reconsidering.begin()
             if concurrency:
                 await engine._schedules.begin()
                 engine._retention.begin()
@@ -529,6 +532,7 @@ class Engine:
 
     async def _close(self, grace_seconds: float) -> None:
         """Stop what runs: the schedules first, the subscribers last, so that they hear of every commit."""
+        await self._reconsidering.stop()
         await self._schedules.stop()
         await self._retention.stop()
         if isinstance(self._failure, LeaseLost):  # then no step's result could be committed

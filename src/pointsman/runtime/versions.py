@@ -1,8 +1,10 @@
 """Block the cases whose version no engine's code accepts, and unblock those that this engine's code accepts."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
+from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import loaded_case
 from pointsman.kernel.effects import vanished
@@ -32,9 +34,23 @@ class VersionGate:
         self._cases = cases
         self._registry = registry
         self._runs = runs
+        self._changed: tuple[AnyProcess, ...] = ()
+
+    @property
+    def changed(self) -> Sequence[AnyProcess]:
+        """The processes with rules of which the database knows other definitions, and not yet this one; none in an engine that runs no cases."""
+        return self._changed if self._runs else ()
+
+    def runs(self, process: AnyProcess, row: CaseRow) -> bool:
+        """Whether a case is run by this version of its process."""
+        return self._registry.accepting(row.process, row.version) is process
+
+    async def remember(self, processes: Sequence[AnyProcess]) -> None:
+        """Store that cases have been run with these definitions. Raises StoreError."""
+        await self._store.register([self._definition(process) for process in processes])
 
     async def begin(self) -> None:
-        """Store the definitions, unblock the cases that this code accepts, and block those that no code accepts. Raises StoreError."""
+        """Store the definitions of new processes, unblock the cases that this code accepts, and block those that no code accepts. Raises StoreError."""
         if self._lease.shared:
             await self._shared.announce(self._registry.accepts if self._runs else {})
         await self._register()
@@ -56,13 +72,17 @@ class VersionGate:
 
     async def _register(self) -> None:
         known = {row[:3] for row in await self._store.definitions()}
-        now = self._clock.now()
-        here = (DefinitionRow(process.name, process.version, process.fingerprint, now) for process in self._registry)
-        new = [row for row in here if row[:3] not in known]
+        names = {name for name, _, _ in known}
+        unknown = [process for process in self._registry if self._definition(process)[:3] not in known]
+        self._changed = tuple(process for process in unknown if process.name in names and process.ordered_rules)
+        new = [self._definition(process) for process in unknown if process not in self._changed]
         declared = {PrivateField(process.name, field) for process in self._registry for field in process.private}
         private = sorted(declared.difference(await self._store.private())) if declared else []
         if new or private:
             await self._store.register(new, private)
+
+    def _definition(self, process: AnyProcess) -> DefinitionRow:
+        return DefinitionRow(process.name, process.version, process.fingerprint, self._clock.now())
 
     async def _unblock_one(self, row: CaseRow) -> None:
         version = await self._accepting(row)
