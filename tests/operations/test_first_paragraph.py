@@ -149,7 +149,7 @@ def test_a_pause_names_who_is_asked_the_next_rung_the_deadline_and_the_command(t
     assert first.waits == (
         "It waits for ada to answer; nobody has answered yet. "
         f"Next on its ladder, a reminder is due at {format_time(BEGIN + HOUR)} (in 50 minutes). "
-        f"Its deadline is {format_time(BEGIN + 24 * HOUR)} (in 23 hours): then the deadline answers False."
+        f"Its deadline is {format_time(BEGIN + 24 * HOUR)} (in 1 day): then the deadline answers False."
     )
     assert first.follows == "After the answer it goes on with finish('decided')."
     assert (first.do, first.commands) == ("ada answers. See what to decide on:", ("pointsman answer 1",))

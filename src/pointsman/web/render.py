@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from pointsman.operations.times import format_duration, format_time, short_time
+from pointsman.operations.times import format_briefly, format_duration, format_time, short_time
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.tasks import Task
 from pointsman.server.access import Principal
@@ -34,7 +34,6 @@ HEADERS: Mapping[str, str] = {
 }
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "theme"
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 HURRY_SECONDS, SOON_SECONDS = 3_600, 4 * 3_600  # to a deadline: an hour is little to decide in, and half a working day is not far off
 
 # Controls, and what changes the direction of text or is not seen: a text with them can look like another one (https://www.unicode.org/reports/tr36/).
@@ -58,11 +57,8 @@ def marked(value: Any) -> Any:
 
 
 def format_ago(seconds: float) -> str:
-    """Format how long ago something was, such as "3 h"; "just now" within the last minute."""
-    for size, unit in UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return "just now"
+    """Format how long ago something was, rounded, such as "3 h"; "just now" within the last minute."""
+    return format_briefly(seconds) if seconds >= 60 else "just now"
 
 
 def clock_time(at: float, now: float, way: str = "ago") -> Markup:
