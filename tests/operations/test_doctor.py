@@ -123,6 +123,13 @@ def test_cases_that_need_an_engine_fail_where_there_is_none() -> None:
     assert found("backlog", stand, alone).command == "pointsman worker"
 
 
+def test_waiting_cases_fail_without_an_engine_only_if_they_are_overdue() -> None:
+    waiting, alone = QUIET._replace(counts={Status.WAITING: 2}), WELL._replace(engines=())
+
+    assert found("engines", waiting, alone).level is Level.WARN
+    assert found("engines", waiting._replace(due=(1, 2 * LATE_SECONDS)), alone).level is Level.FAIL
+
+
 def test_an_engine_that_is_gone_harms_no_cases_that_have_ended() -> None:
     assert found("engines", QUIET, WELL._replace(engines=())).level is Level.OK
 

@@ -150,10 +150,15 @@ def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess])
 
 def _engines(stand: Stand, health: StoreHealth, alive: Sequence[str]) -> Finding:
     gone = [engine for engine in health.engines if not engine.alive]
-    work = sum(stand.counts.get(status, 0) for status in (Status.READY, Status.RUNNING, Status.WAITING))
+    wait = stand.counts.get(Status.WAITING, 0)
+    work = stand.counts.get(Status.READY, 0) + stand.counts.get(Status.RUNNING, 0)
     named = ", ".join(alive[:NAMED_MAX]) + (", …" if len(alive) > NAMED_MAX else "")
-    if not alive and work:
-        return Finding("engines", Level.FAIL, f"none, and {format_count(work, 'case')} would need one", "start one:", "pointsman worker")
+    if not alive and (work or stand.due[0]):
+        needing = format_count(work or stand.due[0], "case")
+        return Finding("engines", Level.FAIL, f"none, and {needing} would need one", "start one:", "pointsman worker")
+    if not alive and wait:
+        said = f"none, and {format_count(wait, 'case')} will need one after an answer, or when a timer is due"
+        return Finding("engines", Level.WARN, said, "start one for that, or serve the pages with `pointsman serve`:", "pointsman worker")
     if gone:
         said = f"{named or 'none'}; {', '.join(engine.name for engine in gone[:NAMED_MAX])} ended without saying so"
         return Finding("engines", Level.WARN, said, "the others take over its cases; look why it ended.")
