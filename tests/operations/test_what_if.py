@@ -90,8 +90,8 @@ def test_the_new_winner_stands_beside_the_present_one_and_what_is_computed_again
     assert change.applies
     assert [*change.lines()] == [
         "With risk = low, case 1 would do this:",
-        "  now:  rule 'risky' -> approve",
-        "  then: rule 'no draft' -> draft",
+        "  without it: rule 'risky' -> approve",
+        "  with it:    rule 'no draft' -> draft",
         "  computed again: draft, which has written reply",
         "Nothing was run, and nothing is stored.",
     ]
@@ -121,6 +121,7 @@ def test_a_correction_after_the_call_says_that_the_key_changes_and_the_effect_is
     assert (change.now.step, change.then.step) == ("park", "send")
     assert (other.effect, other.called, other.after) == ("send", True, change.calls[1] if change.calls else None)
     assert change.anew == {"send": ("receipt",)}
+    assert f"  other key: send: {other.before[:12]}… -> {other.after[:12]}…; " in "\n".join(change.lines())
     assert "its call under the old key stays as it is, and it would be called once more" in "\n".join(change.lines())
 
 
@@ -193,7 +194,7 @@ def test_the_command_prints_the_change_as_text_and_as_json_and_how_to_make_it(tm
         explained(tmp_path, "--set", "x=1"),
     )
 
-    assert "  then: rule 'no draft' -> draft\n" in text.stdout
+    assert "  with it:    rule 'no draft' -> draft\n" in text.stdout
     assert f"\n  pointsman redrive 1 --why TEXT --set risk=low --db {tmp_path / 'cases.db'}" in text.stdout
     assert json.loads(read.stdout)["then"] == {"rule": "no draft", "step": "draft"}
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)

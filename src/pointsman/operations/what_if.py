@@ -22,6 +22,8 @@ from pointsman.operations.ledger import key_of
 from pointsman.operations.redaction import unredacted
 from pointsman.store.base import Reader
 
+KEY_SHOWN = 12  # characters: a key of the engine is 40, and two of them would fill a line
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -69,8 +71,8 @@ class Change:
     def lines(self) -> Iterator[str]:
         """The lines of a text for a person."""
         yield f"With {', '.join(f'{name} = {short(value)}' for name, value in self.fields.items())}, case {self.case} would do this:"
-        yield f"  now:  {self.now.text}"
-        yield f"  then: {self.then.text}{'  (the same)' if self.now == self.then else ''}"
+        yield f"  without it: {self.now.text}"
+        yield f"  with it:    {self.then.text}{'  (the same)' if self.now == self.then else ''}"
         if self.calls is not None:
             effect, key = self.calls
             yield f"  effect that would be called next: {effect}{f' (key {key})' if key else ''}"
@@ -80,7 +82,7 @@ class Change:
             yield f"  asked: {self.opens}"
         for other in self.keys:
             stays = "; its call under the old key stays as it is, and it would be called once more" if other.called else ""
-            yield f"  other key: {other.effect}: {other.before} -> {other.after}{stays}"
+            yield f"  other key: {other.effect}: {_begins(other.before)} -> {_begins(other.after)}{stays}"
         yield "Nothing was run, and nothing is stored."
 
     def as_json(self) -> dict[str, Any]:
@@ -129,6 +131,11 @@ def change_of(process: AnyProcess, history: History, fields: Mapping[str, object
         keys=tuple(_keys(process, history, (before, after), incarnation)),
         applies=history.case.status in {Status.PARKED, Status.WAITING} and not answers,
     )
+
+
+def _begins(key: str) -> str:
+    """A key as a person compares it; the JSON has all of it."""
+    return key if len(key) <= KEY_SHOWN else f"{key[:KEY_SHOWN]}…"
 
 
 def _choice(decision: Decision) -> Choice:
