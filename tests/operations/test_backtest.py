@@ -317,7 +317,7 @@ def test_the_command_fails_for_a_difference_and_changes_nothing(tmp_path: Path, 
     text, found = ran("--app", "new"), json.loads(ran("--app", "new", "--json")[1])
 
     assert text[0] == 0
-    assert "1 of mails: 'not sent' -> send  now  'risky' -> approve" in text[1]
+    assert "1 of mails\n  then: 'not sent' -> send\n  now:  'risky' -> approve\n" in text[1]
     assert "  would pause at approve; would no longer call send" in text[1]
     assert (found["otherwise"], found["groups"][0]["means"]) == ([1], ["would pause at approve", "would no longer call send"])
     assert ran("--app", "new", "--fail-on-difference")[0] == 1

@@ -135,7 +135,9 @@ class Backtest:
         for pair, group in sorted(self.groups.items(), key=lambda one: (-len(one[1].cases), one[0])):
             yield ""
             number = f"{len(group.cases):,}" if group.cases else f"later, {group.following:,}"
-            yield f"{number} of {pair.process}: {pair.then.text}  now  {pair.now.text}{f': {group.reason}' * bool(group.reason)}"
+            yield f"{number} of {pair.process}"
+            yield f"  then: {pair.then.text}"
+            yield f"  now:  {pair.now.text}{f': {group.reason}' * bool(group.reason)}"
             if pair.means:
                 yield f"  {'; '.join(pair.means)}"
             if group.cases:
