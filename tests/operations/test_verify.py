@@ -382,6 +382,21 @@ def ways(words: Words, kind: Any, look: Callable[[Any], object]) -> list[object]
     return results
 
 
+def test_a_search_without_findings_says_so() -> None:
+    class Plain(State):
+        text: str
+
+    process = Process("claims", Plain)
+    process.rules(otherwise(finish("done")))
+
+    verified = verify(process)
+
+    assert told(verified).splitlines()[1:] == [
+        "no invariant is declared; declare one with never()",
+        "nothing found: no dead end, no loop without progress, and no rule that is never chosen",
+    ]
+
+
 def test_the_command_fails_where_an_invariant_is_not_proved(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from pointsman import Process, State, finish, otherwise, park, when\n"

@@ -65,6 +65,8 @@ class Verified:
         lines = [f"process {self.process}: explored {explored}, with at most {format_count(self.messages, 'message')} to an open case"]
         if not self.complete:
             lines.append("the bound was reached, so more may be found; raise --states-max, or allow fewer messages with --messages")
+        if not (self.proved or self.refuted or self.open):
+            lines.append("no invariant is declared; declare one with never()")
         lines += [f"proved: never {name!r}" for name in self.proved]
         lines += [f"neither proved nor refuted: never {name!r}" for name in self.open]
         for refutation in self.refuted:
@@ -74,6 +76,8 @@ class Verified:
         lines += [f"never chosen: rule {name!r}" for name in self.unchosen]
         if self.circle:
             lines.append(f"loop without progress: the rules {', '.join(map(repr, self.circle))} follow each other and wait for nobody")
+        if self.is_clean:
+            lines.append("nothing found: no dead end, no loop without progress, and no rule that is never chosen")
         return [*lines, *(f"one value only: {place}" for place in self.single)]
 
     def as_json(self) -> dict[str, Any]:
