@@ -24,6 +24,7 @@ from pointsman import (
     answer_with,
     explain_case,
     finish,
+    format_duration,
     format_time,
     otherwise,
     park,
@@ -153,6 +154,20 @@ def test_a_pause_names_who_is_asked_the_next_rung_the_deadline_and_the_command(t
     )
     assert first.follows == "After the answer it goes on with finish('decided')."
     assert (first.do, first.commands) == ("ada answers. See what to decide on:", ("pointsman answer 1",))
+
+
+@pytest.mark.parametrize(
+    ("ladder", "due", "what"),
+    [
+        ((remind("1h"), reassign("2h", "bo")), HOUR, "a reminder"),
+        ((reassign("2h", "bo"),), 2 * HOUR, "reassignment to bo"),
+        ((), 24 * HOUR, "the deadline"),
+    ],
+)
+def test_a_timer_says_what_it_is_for(tmp_path: Path, ladder: tuple[Any, ...], due: float, what: str) -> None:
+    told = told_at_rest(tmp_path, asking(*ladder, deadline="24h"))
+
+    assert f"  due at {format_time(BEGIN + due)}, in {format_duration(due)}: {what}" in [*told.lines(BEGIN)]
 
 
 def test_a_rung_that_nobody_climbs_says_that_no_engine_is_there(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pointsman.definition.counts import format_count
+from pointsman.definition.pauses import Pause, Reassign, Remind, Sleep
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.program import CallDescription
 from pointsman.kernel.rows import MessageRow
+from pointsman.kernel.timers import next_rung_at
 from pointsman.operations.findings import Findings, RuleDescription, short
 from pointsman.operations.ledger import EFFECT_STANDS
 from pointsman.operations.paragraph import Paragraph
@@ -87,7 +89,23 @@ def _timers(told: Findings, now: float) -> list[str]:
         return []
     if row.needs is not None and row.wake_at <= now:
         return [f"in the backlog since {format_time(row.wake_at)}"]
-    return [f"due at {format_time(row.wake_at)}" + (f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else "")]
+    away = f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else ""
+    return [f"due at {format_time(row.wake_at)}{away}{_of_timer(told)}"]
+
+
+def _of_timer(told: Findings) -> str:
+    """What the timer of a waiting case is for, if the present code says so."""
+    step, opened = told.waits_at, told.history.pause
+    if isinstance(step, Sleep):
+        return ": the end of the sleep"
+    if not isinstance(step, Pause) or opened is None or next_rung_at(step, opened.opened_at, opened.rung) != told.case.wake_at:
+        return ""
+    match step.ladder[min(opened.rung, len(step.ladder) - 1)]:
+        case Remind():
+            return ": a reminder"
+        case Reassign(to=to):
+            return f": reassignment to {to}"
+    return ": the deadline"
 
 
 def _limit(state: LimitState, now: float) -> str:
