@@ -1,6 +1,7 @@
 """The processes of an engine. Several versions of one may be registered; each case runs under one that accepts it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import cast
 
 from pointsman.definition.process import AnyProcess, Process
@@ -45,8 +46,9 @@ class Registry:
         """Return the process for new cases: the highest version. Raises UnknownProcess."""
         newest = self._newest.get(name)
         if newest is None:
-            known = ", ".join(sorted(self._versions)) or "none"
-            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
+            known, meant = ", ".join(sorted(self._versions)) or "none", get_close_matches(name, self._versions, n=1)
+            do = f"did you mean {meant[0]!r}?" if meant else "pass it to Engine.open, or name it with --app."
+            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; {do}")
         return newest
 
     def accepting(self, name: str, version: int) -> AnyProcess | None:
