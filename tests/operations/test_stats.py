@@ -124,4 +124,4 @@ def test_the_command_refuses_a_time_that_is_none(parked: Path) -> None:
     done = stats("--db", parked, "--last", "yesterday")
 
     assert done.exit_code == 1
-    assert "pointsman: --last: 'yesterday' is not a duration" in done.stderr
+    assert "pointsman: --last: 'yesterday' is not a duration; give a number above 0 and a unit" in done.stderr

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from pointsman.errors import PointsmanError
+from pointsman.definition.durations import seconds_of
+from pointsman.errors import DefinitionError, PointsmanError
 
 _BEGIN_JSON = frozenset('{["-0123456789')
 
@@ -12,12 +13,26 @@ class JsonInvalid(PointsmanError):
     """A text on the command line is not JSON."""
 
 
+class DurationInvalid(PointsmanError):
+    """A text on the command line is not a duration."""
+
+
 def parsed(what: str, text: str) -> Any:
     """The value of a text as JSON. Raises JsonInvalid, which says `what` it was to be."""
     try:
         return json.loads(text)
     except ValueError as error:
         raise JsonInvalid(f"{what} is not JSON ({error}); quote it for the shell, such as '{{\"paid\": true}}'.") from None
+
+
+def seconds_given(option: str, text: str) -> float:
+    """The seconds of a duration that the `option` gives. Raises DurationInvalid."""
+    try:
+        return seconds_of(text)
+    except DefinitionError:
+        raise DurationInvalid(
+            f'{option}: {text!r} is not a duration; give a number above 0 and a unit, such as "90s", "4h" or "30d".'
+        ) from None
 
 
 def assigned(pairs: list[str] | None) -> dict[str, Any]:

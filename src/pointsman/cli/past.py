@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pointsman.cli.given import seconds_given
 from pointsman.cli.places import load_processes, look_at
 from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, Private, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
-from pointsman.definition.durations import seconds_of
 from pointsman.operations.backtest import Backtest, Selected, backtest
 from pointsman.operations.past import difference_of
 from pointsman.runtime.clock import SystemClock
@@ -69,7 +69,7 @@ def backtest_command(
     """
     processes, before = or_exit(lambda: (load_processes(app), load_processes(process_from) if process_from else []))
     clock = SystemClock()
-    seconds = or_exit(lambda: None if since is None else seconds_of(since, "--since"))
+    seconds = or_exit(lambda: None if since is None else seconds_given("--since", since))
     selected = Selected(since=None if seconds is None else clock.now() - seconds, sample=sample, cases=tuple(cases or ()))
     found: list[Backtest] = []
 

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pointsman.cli.given import seconds_given
 from pointsman.cli.places import look_at
 from pointsman.cli.terminal import Db, Json, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
-from pointsman.definition.durations import seconds_of
 from pointsman.operations.stats import Stats, Took, stats_of
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.clock import SystemClock
@@ -27,7 +27,7 @@ def stats(
 ) -> None:
     """Count the cases by status and step, say how long cases and people took, and group the parked cases by their reason."""
     until = SystemClock().now()
-    since = until - or_exit(lambda: seconds_of(last, "--last"))
+    since = until - or_exit(lambda: seconds_given("--last", last))
 
     async def look(reader: Reader) -> None:
         found = await stats_of(reader, since=since, until=until, process=process, most=cases)
