@@ -192,7 +192,7 @@ def test_a_case_shows_its_state_at_any_revision_with_what_changed(tmp_path: Path
             changed: dict[int, list[tuple[str, str]]] = {}
             for revision in range(1, last + 1):
                 page = (await client.get(f"/cases/{case}?revision={revision}")).text
-                assert f"State after change {revision}" in page
+                assert f"State after revision {revision}" in page
                 assert (f'href="?revision={revision - 1}#state"' in page) == (revision > 1)
                 assert (f'href="?revision={revision + 1}#state"' in page) == (revision < last)
                 changed[revision] = re.findall(r'<tr class="(added|changed|removed)">\s*<th scope="row"><code>(\w+)', page)
