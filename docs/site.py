@@ -18,6 +18,8 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
 }
 DEPLOY = "deploy.md"
+EXAMPLE = "example.md"
+CLAIMS = "examples/insurance_claim.py"
 PACKAGES = ["", "client", "functional", "integrations/langgraph", "models", "server", "testing", "web"]
 TWICE = {"pointsman.web.Scope", "pointsman.web.permit"}  # names of pointsman.server
 LINK = re.compile(r"(\]\()([^)#:\s]+)(?=[#)])")
@@ -37,12 +39,13 @@ def on_files(files: Files, config: Any) -> Files:
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=in_the_site((ROOT / source).read_text(encoding="utf-8"), source)))
     files.append(File.generated(config, DEPLOY, content=deployment()))
+    files.append(File.generated(config, EXAMPLE, content=example()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let the links that leave `docs` lead to the page that is made from their file."""
-    if page.file.src_uri in {*PAGES.values(), DEPLOY}:
+    if page.file.src_uri in {*PAGES.values(), DEPLOY, EXAMPLE}:
         return markdown
     if page.file.src_uri == "reference/index.md":
         markdown += "".join(["\n## Other names\n", *(f"\n::: {name}\n" for name in others)]) if (others := [*other_names()]) else ""
@@ -71,6 +74,8 @@ def page_of(source: str) -> str:
     """The page of a file, both by their path: in the project, and in the site."""
     if source.startswith("examples/deploy"):
         return DEPLOY
+    if source == CLAIMS:
+        return EXAMPLE
     return PAGES.get(source, source.removeprefix("docs/"))
 
 
@@ -94,3 +99,8 @@ def deployment() -> str:
             *blocks,
         ]
     )
+
+
+def example() -> str:
+    """The page with the example of an insurance claim."""
+    return f"# An insurance claim\n\nThis is `{CLAIMS}` in the repository.\n\n```python\n{(ROOT / CLAIMS).read_text(encoding='utf-8')}```\n"
