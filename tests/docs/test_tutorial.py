@@ -3,7 +3,9 @@
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,6 +14,7 @@ from docs.test_operating import REST, WIDTH, steady
 from interpreter import run
 
 PAGE = ROOT / "docs" / "tutorial.md"
+EXAMPLE = ROOT / "examples" / "insurance_claim.py"
 PARTS = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 PLACE = {"POINTSMAN_DB": "refunds.db", "POINTSMAN_APP": "refunds:refunds"}
 ON_A_WIDE_TERMINAL = f"""
@@ -41,16 +44,50 @@ def test_each_command_of_the_tutorial_prints_what_the_page_says(tmp_path: Path, 
     assert commands > 5
 
 
-def test_the_example_solves_the_exercise(tmp_path: Path) -> None:
+def the_check() -> str:
+    """The program of the page that checks a solution of its exercise."""
     [check] = re.findall(r"```py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(check)
+
+
+def test_the_example_solves_the_exercise(tmp_path: Path) -> None:
+    check = the_check()
     calls = [f"{name}()" for name in re.findall(r"^def (test_\w+)", check, re.MULTILINE)]
     (tmp_path / "check.py").write_text("\n".join([check, *calls]), encoding="utf-8")
-    shutil.copy(ROOT / "examples" / "insurance_claim.py", tmp_path / "claims.py")
+    shutil.copy(EXAMPLE, tmp_path / "claims.py")
 
     done = run("check.py", cwd=tmp_path)
 
     assert len(calls) > 5
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "noticed_by"),
+    [
+        ("asked if assessment is None else assessment.amount", "asked", "paid_as_decided"),
+        ("Field(ge=0, ", "Field(", "outside_the_limits"),
+        ("Field(min_length=3, ", "Field(", "outside_the_limits"),
+        ('deadline="5d"', 'deadline="50d"', "nobody_assesses"),
+        ('deadline="5d"', 'deadline="4d"', "five_days"),
+        ('deadline="5d",\n    ladder=(remind("1d"), reassign("2d", "team lead"), park())', 'ladder=(remind("1d"),)', "nobody_assesses"),
+        ('remind("1d"), reassign("2d"', 'remind("1h"), reassign("2h"', "nobody_assesses"),
+        ("SMALL = 200 ", "SMALL = 100 ", "small_claim"),
+    ],
+)
+def test_the_check_notices_a_wrong_solution(
+    right: str, wrong: str, noticed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, solution, check = EXAMPLE.read_text(encoding="utf-8"), ModuleType("claims"), ModuleType("check")
+    assert right in source
+    monkeypatch.setenv("BANK", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "claims", solution)
+    exec(source.replace(right, wrong), vars(solution))
+    exec(the_check(), vars(check))
+    [test] = [value for name, value in vars(check).items() if name.startswith("test_") and noticed_by in name]
+
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        test()
 
 
 def test_the_program_of_the_tutorial_prints_what_the_page_says(tmp_path: Path) -> None:
