@@ -63,7 +63,7 @@ def test_the_errors_of_the_engine_come_back_as_themselves(tmp_path: Path) -> Non
             await client.answer(started.case, task.digest, {"paid": True})
             await engine.wait_until_resting(started.case)
             with pytest.raises((NotWaiting, AlreadyAnswered)):
-                await client.answer(started.case, task.digest, {"paid": True})
+                await client.answer(started.case, task.digest, {"paid": False})
             with pytest.raises(ValueRefused, match="cursor"):
                 await client.cases(CaseFilters(after="nonsense"))
 
