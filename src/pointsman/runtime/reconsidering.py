@@ -28,7 +28,7 @@ class Reconsidering:
     """The background task of one engine. It ends when every waiting case has been looked at."""
 
     def __init__(self, ports: Ports, cases: Cases, gate: VersionGate, failed: Callable[[Exception], None]) -> None:
-        self._reader: Reader = ports.store.reader
+        self._looks: Reader = ports.store.reader
         self._failpoints = ports.failpoints
         self._cases = cases
         self._gate = gate
@@ -58,7 +58,7 @@ class Reconsidering:
 
     async def _look_at_cases(self, process: AnyProcess) -> None:
         after = 0
-        while page := await self._reader.cases(process=process.name, status=Status.WAITING, after=after, limit=PAGE):
+        while page := await self._looks.cases(process=process.name, status=Status.WAITING, after=after, limit=PAGE):
             after = page[-1].id
             for row in page:
                 step = process.steps.get(process.called(row.step or ""))
@@ -69,7 +69,7 @@ class Reconsidering:
         with suppress(
             ValueRefused, VersionNotAccepted, Conflict, Refused
         ):  # an engine or a person has changed it, or its state does not fit
-            cells = loaded_case(process, row, await self._reader.fields(row.id)).snapshot.cells
+            cells = loaded_case(process, row, await self._looks.fields(row.id)).snapshot.cells
             if leaves(process, cells, row.step):
                 self._failpoints("reconsidering")
                 await self._cases.apply(await self._cases.session(row), Reconsidered(), drives=True)
