@@ -26,6 +26,10 @@ class Remote:
         self._store = store
         self._facts = {name: getattr(store, name) for name in FACTS}
 
+    @property
+    def reader(self) -> "Remote":
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name in self._facts:
             return self._facts[name]

@@ -96,7 +96,7 @@ def filtered(body: Callable[Concatenate[Filters, P], None]) -> Callable[..., Non
 
     def command(*args: Any, **given: Any) -> None:
         unused = {name: option.default for name, option in filters_of_all.items()}
-        filters = _filters(**unused | {option.name: given.pop(option.name) for option in shared})
+        filters = _filters(**unused | {option.name: given.pop(option.name) for option in shared if option.name in given})
         body(filters, *args, **given)
 
     command.__name__, command.__doc__ = body.__name__, body.__doc__
