@@ -129,11 +129,12 @@ class Engine:
         If several versions of a process are given, a start uses the highest. A case uses its own version, or else the lowest that accepts it;
         a case that no version accepts is blocked. `resources` maps the names after the `*` of nodes and effects to objects. At most
         `concurrency` cases and `threads` plain functions run at once. With a `concurrency` of 0 the engine needs no resources: it takes starts,
-        answers, messages and commands, and leaves the cases, the schedules and the retention to other engines. When the block is left, the engine claims no more cases, waits up to
-        `grace_seconds` for running steps, and gives the other cases back to the store. On PostgreSQL, the cases of an engine that has crashed wait
-        at most `lease_seconds` (1 to 3,600) for another engine, and an engine that has not reached the database for two thirds of that time
-        begins no effect; a file has no lease. The `subscribers` are called with all events, see runtime/subscribers.py. `clock`, `random`, `failpoints` and `store` let tests
-        replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or
+        answers, messages and commands, and leaves the cases, the schedules and the retention to other engines. When the block is left, the engine
+        claims no more cases, waits up to `grace_seconds` for running steps, and gives the other cases back to the store. On PostgreSQL, the cases
+        of an engine that has crashed wait at most `lease_seconds` (1 to 3,600) for another engine, and an engine that has not reached the database
+        for two thirds of that time begins no effect; a file has no lease. Each of the `subscribers` gets every event in order, at least once.
+        `clock`, `random`, `failpoints` and `store` let tests replace the outside world. Raises StoreError if the file cannot be used, and
+        DefinitionError if a resource is missing or
         has another type, or a number is out of its range.
         """
         registry = Registry(processes)

@@ -62,7 +62,7 @@ class Reconsidering:
             after = page[-1].id
             for row in page:
                 step = process.steps.get(process.called(row.step or ""))
-                if (step is None or isinstance(step, Pause)) and self._gate.runs(process, row):
+                if (step is None or isinstance(step, Pause)) and self._gate.is_run_by(process, row):
                     await self._look_at(process, row)
 
     async def _look_at(self, process: AnyProcess, row: CaseRow) -> None:

@@ -41,8 +41,8 @@ class VersionGate:
         """The processes with rules of which the database knows other definitions, and not yet this one; none in an engine that runs no cases."""
         return self._changed if self._runs else ()
 
-    def runs(self, process: AnyProcess, row: CaseRow) -> bool:
-        """Whether a case is run by this version of its process."""
+    def is_run_by(self, process: AnyProcess, row: CaseRow) -> bool:
+        """Return whether a case is run by this version of its process."""
         return self._registry.accepting(row.process, row.version) is process
 
     async def remember(self, processes: Sequence[AnyProcess]) -> None:
