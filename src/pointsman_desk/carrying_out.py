@@ -1,6 +1,8 @@
 """Carry out a command at the open desk."""
 
-from pointsman import CaseRow, decided_since
+from collections.abc import Sequence
+
+from pointsman import CaseRow, Refused, UnknownCase, decided_since
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.commands import (
@@ -13,6 +15,7 @@ from pointsman_desk.commands import (
     Command,
     Done,
     Edit,
+    ErasePerson,
     OnCase,
     Readdress,
     Redraft,
@@ -38,6 +41,8 @@ async def carry_out(desk: Desk, command: Command) -> Done:
             rows = await at_desk.redrive_all(desk, by=by, why=why)
         case CloseAll(by=by, cases=cases):
             rows = await sorting.close_all(desk, cases, by=by)
+        case ErasePerson(by=by, why=why, cases=cases):
+            return await _erase(desk, cases, by=by, why=why)
         case _:
             raise AssertionError(f"nothing carries out {command.name}")
     return Done(cases=tuple(row.id for row in rows))
@@ -70,3 +75,16 @@ async def _decide(desk: Desk, asked: OnCase) -> CaseRow:
             return await at_desk.resolve(desk, case, by=by, arrived=arrived)
         case _:
             raise AssertionError(f"nothing carries out {asked.name}")
+
+
+async def _erase(desk: Desk, cases: Sequence[int], *, by: str, why: str) -> Done:
+    """Erase these cases, each in a commit of its own, and then the raw mails that nothing refers to any more."""
+    erased, left = [], []
+    for case in cases:
+        try:
+            erased.append((await desk.engine.erase(case, by=by, why=why)).id)
+        except Refused as error:
+            left.append(str(error))
+        except UnknownCase:
+            continue  # it is gone altogether
+    return Done(cases=tuple(erased), left=tuple(left), raw_mails=(await desk.engine.vacuum()).blobs)

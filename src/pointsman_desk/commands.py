@@ -13,13 +13,15 @@ Needs = Literal["everything", "sending", "nothing"]
 
 
 class Done(BaseModel):
-    """The cases that a command changed."""
+    """The cases that a command changed; why others were `left` as they are, and how many raw mails were deleted with those erased."""
 
     cases: tuple[int, ...]
+    left: tuple[str, ...] = ()
+    raw_mails: int = 0
 
 
 class Command(BaseModel):
-    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`. `operates` says that it is an operator's.
+    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`. `scope` is that of those who may.
 
     `said` is what the audit log calls it once it is done.
     """
@@ -28,7 +30,7 @@ class Command(BaseModel):
     name: ClassVar[str]
     said: ClassVar[str]
     needs: ClassVar[Needs] = "nothing"
-    operates: ClassVar[bool] = False
+    scope: ClassVar[Literal["answer", "operate", "admin"]] = "answer"
 
     by: str
 
@@ -132,7 +134,7 @@ class Redrive(OnCase):
 
     name = "redrive"
     said = "redrove {case}"
-    operates = True
+    scope = "operate"
     needs = "sending"
     why: str
 
@@ -142,7 +144,7 @@ class Cancel(OnCase):
 
     name = "cancel"
     said = "cancelled {case}"
-    operates = True
+    scope = "operate"
     why: str
 
 
@@ -151,7 +153,7 @@ class Resolve(OnCase):
 
     name = "resolve"
     said = "said whether the reply of {case} arrived"
-    operates = True
+    scope = "operate"
     needs = "sending"
     arrived: bool
 
@@ -170,7 +172,7 @@ class RedriveAll(Command):
 
     name = "redrive-all"
     said = "redrove every parked case"
-    operates = True
+    scope = "operate"
     needs = "sending"
     why: str
 
@@ -183,7 +185,19 @@ class CloseAll(Command):
     cases: tuple[int, ...]
 
 
+class ErasePerson(Command):
+    """Erase the content of these cases, all of one person. A second time erases what came since."""
+
+    name = "erase-person"
+    said = "erased a person's {case}"
+    scope = "admin"
+    cases: tuple[int, ...]
+    why: str
+
+
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
-    for command in (Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
+    for command in (
+        Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll, ErasePerson,
+    )
 })  # fmt: skip

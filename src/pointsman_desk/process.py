@@ -52,6 +52,7 @@ from pointsman_desk.steps import (
     RETURNED,
     SECOND,
     SORT,
+    SUPPORT_MAIL,
 )
 
 # A restarted shop is back in seconds, a repaired one within this hour and a quarter.
@@ -98,7 +99,7 @@ def support_mail(
     A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes. What waits for a person is
     passed on to the `lead`.
     """
-    support = Process("support-mail", Case, budget=budget)
+    support = Process(SUPPORT_MAIL, Case, budget=budget)
     _accept_mails(support)
     asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 

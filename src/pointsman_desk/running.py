@@ -41,7 +41,7 @@ async def command(name: str, request: Request, values: Annotated[dict[str, Any],
     if name not in COMMANDS:
         raise DeskError(f"the desk has no command {name!r}; the running desk may be of another release: restart it.")
     kind = COMMANDS[name]
-    await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
+    await permit(request, Scope(kind.scope))
     asked = kind.model_validate({**values, "by": acting(request, values.get("by"))})
     tell_audit(request, asked.about())
     return await carry_out(request.app.state.desk, asked)

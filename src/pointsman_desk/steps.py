@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from pointsman_desk.case import Case, Risk
 
+SUPPORT_MAIL = "support-mail"
+"""The name of the process."""
+
 APPROVE = "approve"
 COUNTERSIGN = "countersign"
 FOLLOW_UP = "follow_up"

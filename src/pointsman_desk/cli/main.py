@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "close": "sorting.close",
     "accept": "sorting.accept",
     "reopen": "sorting.reopen",
+    "erase": "erasing.erase",
     "eval": "evaluating.evaluate",
 })  # fmt: skip
 """The function of each command. Its module is imported when the command is called: the engine and the models take half a second."""
