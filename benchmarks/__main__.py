@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks [--quick] [--only W1] [--store postgres] [--json FILE] [--plot FILE.svg]`; or `--profile`; or `--page ROWS.json`."""
+"""Measure: `python -m benchmarks [--quick] [--only W1] [--store postgres|restate] [--json FILE] [--plot FILE.svg]`; or `--profile`; or `--page ROWS.json`."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import functional
 from benchmarks.page import write_page
-from benchmarks.peers.installed import peers, ready
+from benchmarks.peers.installed import on_restate, peers, ready
 from benchmarks.plot import plot
 from benchmarks.profiling import profiled
 from benchmarks.results import gains, number, ratios
@@ -25,6 +25,8 @@ ON_POSTGRES = (OURS_ON_POSTGRES, FLOOR_ON_POSTGRES, *FLEETS)
 PEERS_ON_POSTGRES = ("dbos-postgres", "absurd")  # the ones that are made for it
 
 WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "functional", "profile")
+
+STORES = {"sqlite": WORKLOADS, "postgres": ("W1",), "restate": ("W1", "W4")}  # and what is measured there
 
 PROFILES = {"profile", "functions"}  # --profile prints these
 
@@ -74,6 +76,16 @@ def measured_on_postgres(systems: list[System], *, quick: bool) -> Iterator[list
     at_best = [*fleets, *(replace(peer, parameters=peer.best) for peer in beside)]
     for concurrency, more in (1, beside), (64, []), (256, at_best):
         yield compared([ours, floor, *more], "W1", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
+
+
+def measured_on_restate(only: str | None, systems: list[System], *, quick: bool) -> Iterator[list[Row]]:
+    """Measure W1 and W4 of what runs on a server of Restate, and yield the rows of each comparison as they come."""
+    rounds, seconds = (2, 2.0) if quick else (5, 4.0)
+    if only in {None, "W1"}:
+        for concurrency in (1, 256):
+            yield compared(systems, "W1", {"concurrency": concurrency, "seconds": seconds}, rounds=rounds)
+    if only in {None, "W4"}:
+        yield compared(systems, "W4", {"cases": 1_000 if quick else 10_000}, rounds=1, figure="usable_ms")
 
 
 def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterator[list[Row]]:
@@ -132,14 +144,23 @@ def _machine(*, quick: bool) -> Row:
     }  # fmt: skip
 
 
+def _measured_on(store: str, only: str | None, *, quick: bool) -> Iterator[list[Row]]:
+    if store == "restate":
+        yield from measured_on_restate(only, on_restate(), quick=quick)
+        return
+    on_postgres = store == "postgres"
+    systems = [*ON_POSTGRES, *(one for one in peers() if one.name in PEERS_ON_POSTGRES)] if on_postgres else peers()
+    with ready(systems) as beside:
+        yield from measured_on_postgres(beside, quick=quick) if on_postgres else measured(only, beside, quick=quick)
+
+
 def main() -> None:
     """Measure what was asked for; print a line for each row as it comes, and write all of them as JSON and as a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less than two minutes, and less to rely on")
     parser.add_argument("--only", choices=WORKLOADS, help="one workload")
-    parser.add_argument(
-        "--store", choices=("sqlite", "postgres"), default="sqlite", help="where the cases are; on PostgreSQL only W1 is measured"
-    )
+    told = "where the cases are; on postgres only W1 is measured, on restate W1 and W4"
+    parser.add_argument("--store", choices=STORES, default="sqlite", help=told)
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--plot", type=Path, help="also draw the comparisons with peers into this SVG file")
     parser.add_argument("--profile", action="store_true", help="show where W1 at 256 in flight spends its time instead")
@@ -154,17 +175,13 @@ def main() -> None:
         return
     rows: list[Row] = [_machine(quick=arguments.quick)]
     print(shown(rows[0]))
-    on_postgres = arguments.store == "postgres"
-    if on_postgres and arguments.only not in {None, "W1"}:
-        parser.error("on PostgreSQL only W1 is measured; pass --only W1.")
-    systems = [*ON_POSTGRES, *(one for one in peers() if one.name in PEERS_ON_POSTGRES)] if on_postgres else peers()
-    with ready(systems) as beside:
-        quick = arguments.quick
-        for some in measured_on_postgres(beside, quick=quick) if on_postgres else measured(arguments.only, beside, quick=quick):
-            for row in some:
-                if row["workload"] not in PROFILES:
-                    print(shown(row), flush=True)
-            rows += some
+    if arguments.only not in {None, *STORES[arguments.store]}:
+        parser.error(f"on {arguments.store} only {' and '.join(STORES[arguments.store])} can be measured; pass --only W1.")
+    for some in _measured_on(arguments.store, arguments.only, quick=arguments.quick):
+        for row in some:
+            if row["workload"] not in PROFILES:
+                print(shown(row), flush=True)
+        rows += some
     _print_ratios(rows)
     for line in (*functional.told(rows), *gains(rows, rows[0]["cores"])):
         print(line)

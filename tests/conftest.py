@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import postgres_server
+import restate_server
 from models.openai_server import Remote, running
 from web.browsing import Chromium
 
@@ -66,3 +67,10 @@ def postgres_url(postgres: postgres_server.Server) -> Iterator[str]:
     """A PostgreSQL database for one test: the URL names a schema of its own."""
     with postgres.schema() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def restate() -> Iterator[restate_server.Server]:
+    """A Restate server for the tests of a module: one that has nothing to do computes, too, so it does not run until the end."""
+    with restate_server.server() as server:
+        yield server

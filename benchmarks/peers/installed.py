@@ -17,6 +17,11 @@ SERVER_VERSION = json.loads(Path(__file__).with_name("package.json").read_text(e
     "@restatedev/restate-server"
 ]
 
+RESTATE = System(
+    "restate", "rocksdb", "benchmarks.peers.restate", python=PYTHON,
+    settings="one node, 4 partitions, its log on the disk; service under granian", version=SERVER_VERSION, best={"concurrency": 256},
+)  # fmt: skip
+
 
 @contextmanager
 def ready(systems: Iterable[System]) -> Iterator[list[System]]:
@@ -35,6 +40,14 @@ def ready(systems: Iterable[System]) -> Iterator[list[System]]:
 def peers() -> list[System]:
     """Return the peers. One that is not installed says so."""
     return [_checked(system) for system in _peers()]
+
+
+def on_restate() -> list[System]:
+    """Return what runs on a server of Restate. What is not installed says so."""
+    bare = replace(
+        RESTATE, name="restate-object", module="benchmarks.peers.restate_object", settings=f"{RESTATE.settings}; a case is an object"
+    )
+    return [_checked(RESTATE), _checked(bare)]
 
 
 def _peers() -> list[System]:
@@ -60,10 +73,7 @@ def _peers() -> list[System]:
             "absurd", "postgres", "benchmarks.peers.absurd", python=PYTHON,
             settings=f"a connection a process; {ON_POSTGRES}", version=_version("absurd-sdk"), best={"concurrency": 8, "processes": 8},
         ),
-        System(
-            "restate", "rocksdb", "benchmarks.peers.restate", python=PYTHON,
-            settings="one node, 4 partitions, its log on the disk; service under granian", version=SERVER_VERSION, best={"concurrency": 256},
-        ),
+        RESTATE,
     ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,11 +28,13 @@ from benchmarks.systems.trial import Figures, repeated, run
 from benchmarks.workload import STEPS, payload
 
 ENVIRONMENT = Path(sys.prefix)
+SERVER = Path(__file__).resolve().parents[2] / ".restate"
 PARTITIONS = 4
 READY_SECONDS_MAX = 60.0
 SETTLING_SECONDS = 0.01  # from the last step before the pause until the case waits; no figure contains it
 WATCHED_SECONDS = 2.0
 RESUMED = 100
+OPEN_CALLS = "SELECT count(*) AS number FROM sys_invocation WHERE status != 'completed'"
 
 
 class Server:
@@ -50,7 +52,7 @@ class Server:
 
     def start(self) -> None:
         """Start both; return when the server accepts calls."""
-        [program] = ENVIRONMENT.glob("node_modules/@restatedev/restate-server-*/bin/restate-server")
+        [program] = SERVER.glob("node_modules/@restatedev/restate-server-*/bin/restate-server")
         settings = {
             "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{self.ingress}",
             "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{self.admin}",
@@ -134,7 +136,8 @@ def _answer(port: int, method: str, path: str, value: Any = None) -> Any:
 
 def _asked(connection: http.client.HTTPConnection, method: str, path: str, value: Any = None) -> Any:
     body = None if value is None else json.dumps(value)
-    connection.request(method, path, body, {} if body is None else {"content-type": "application/json"})
+    headers = {"accept": "application/json"} if body is None else {"accept": "application/json", "content-type": "application/json"}
+    connection.request(method, path, body, headers)
     response = connection.getresponse()
     told = response.read()
     if response.status >= 300:
@@ -212,13 +215,25 @@ def w3(folder: Path, *, branches: int, seconds: float) -> Figures:
 
 
 def w4(folder: Path, *, cases: int) -> Figures:
+    def begin(server: Server, case: int) -> None:
+        server.call(f"/approved/case{case}/run/send", case)
+
+    def answer(server: Server, case: int) -> None:
+        server.call(f"/approved/case{case}/approve", "yes")
+        _answer(server.ingress, "GET", f"/restate/workflow/approved/case{case}/attach")
+
+    return waiting(folder, cases, begin, answer)
+
+
+def waiting(folder: Path, cases: int, begin: Callable[[Server, int], None], answer: Callable[[Server, int], None]) -> Figures:
+    """Let cases wait, kill both processes, start them again, and answer some cases."""
     with started(folder) as server:
         empty = server.stored()
         with ThreadPoolExecutor(8) as threads:
-            for _ in threads.map(lambda case: server.call(f"/approved/case{case}/run/send", case), range(cases)):
+            for _ in threads.map(lambda case: begin(server, case), range(cases)):
                 pass
-        waiting = {server.next_paused() for _ in range(cases)}
-        assert len(waiting) == cases, len(waiting)
+        paused = {server.next_paused() for _ in range(cases)}
+        assert len(paused) == cases, len(paused)
         size = server.stored() - empty
         server.kill()
         begun = time.perf_counter()
@@ -228,15 +243,15 @@ def w4(folder: Path, *, cases: int) -> Figures:
         used = server.cpu_seconds()
         time.sleep(WATCHED_SECONDS)
         idle = (server.cpu_seconds() - used) / WATCHED_SECONDS
+        [open_calls] = _answer(server.admin, "POST", "/query", {"query": OPEN_CALLS})["rows"]
         resumed = []
         for case in range(min(RESUMED, cases)):
             begun = time.perf_counter()
-            server.call(f"/approved/case{case}/approve", "yes")
-            _answer(server.ingress, "GET", f"/restate/workflow/approved/case{case}/attach")
+            answer(server, case)
             resumed.append(1e3 * (time.perf_counter() - begun))
     return {
         "bytes_each": size / cases, "open_ms": open_ms, "usable_ms": open_ms + resumed[0], "resumed_ms": statistics.median(resumed),
-        "idle_load": idle,
+        "idle_load": idle, "invocations": open_calls["number"],
     }  # fmt: skip
 
 

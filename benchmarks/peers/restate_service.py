@@ -5,15 +5,16 @@ import socket
 from typing import Any
 
 import restate
-from restate import Context, Service, Workflow, WorkflowContext, WorkflowSharedContext
+from restate import Context, ObjectContext, Service, VirtualObject, Workflow, WorkflowContext, WorkflowSharedContext
 
 from benchmarks.workload import BEFORE_PAUSE, STEPS, payload
 
-PAUSED_PORT = "BENCH_PAUSED_PORT"  # where a datagram with the number of a case says that it waits
+PAUSED_PORT = "BENCH_PAUSED_PORT"  # where a datagram with the number of a case says that it waits, or that it has ended
 
 _telling = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 cases = Service("cases")
 approved = Workflow("approved")
+stored = VirtualObject("stored")
 
 
 @cases.handler()
@@ -42,7 +43,7 @@ async def run(context: WorkflowContext, case: int) -> None:
     for name in BEFORE_PAUSE:
         await context.run_typed(name, payload, step=name, case=case)
     answer: Any = context.promise("answer", type_hint=str).value()
-    _telling.sendto(str(case).encode(), ("127.0.0.1", int(os.environ[PAUSED_PORT])))
+    _tell(case)
     assert await answer == "yes"
     await context.run_typed(STEPS[-1], payload, step=STEPS[-1], case=case)
 
@@ -52,4 +53,29 @@ async def approve(context: WorkflowSharedContext, answer: str) -> None:
     await context.promise("answer", type_hint=str).resolve(answer)
 
 
-app = restate.app(services=[cases, approved])
+@stored.handler()
+async def step(context: ObjectContext, at: dict[str, Any]) -> None:
+    """Take one step of a case, which is an object: what it stores and the call of the next step become durable together."""
+    case, number, pauses = int(context.key()), at["number"], at["pauses"]
+    record: dict[str, Any] = await context.get("record") or {}
+    record[STEPS[number]] = payload(STEPS[number], case)
+    context.set("record", record)
+    if pauses and number + 1 == len(BEFORE_PAUSE):
+        _tell(case)
+    elif number + 1 < len(STEPS):
+        context.object_send(step, context.key(), arg={"number": number + 1, "pauses": pauses})
+    else:
+        context.object_send(ended, context.key(), arg=case)
+
+
+@stored.handler()
+async def ended(_: ObjectContext, case: int) -> None:
+    """Tell that the last step is durable."""
+    _tell(case)
+
+
+def _tell(case: int) -> None:
+    _telling.sendto(str(case).encode(), ("127.0.0.1", int(os.environ[PAUSED_PORT])))
+
+
+app = restate.app(services=[cases, approved, stored])
