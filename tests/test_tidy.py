@@ -13,7 +13,10 @@ FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 650
 DRAWERS = {"utils", "util", "helpers", "common", "misc"}
 CLOCK_AND_CHANCE = re.compile(r"\btime\.(time|monotonic|sleep)\(|datetime\.now\(|\brandom\.(random|randint|choice)\(|uuid4\(|\bsecrets\.")
-PUBLIC = {"pointsman.client", "pointsman.models", "pointsman.server", "pointsman.web"}
+PUBLIC = {
+    "pointsman.client", "pointsman.integrations", "pointsman.integrations.opentelemetry", "pointsman.integrations.webhooks", "pointsman.models",
+    "pointsman.server", "pointsman.web",
+}  # fmt: skip
 MAY_READ_THEM = {"pointsman/runtime/clock.py"}
 
 

@@ -6,6 +6,7 @@ import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -207,7 +208,7 @@ class DeskConfig(BaseModel):
     has no default. Replies come from `address` and `name`; with `quotes` they quote the customer's text. `authserv` is the name that
     your mail server writes into Authentication-Results (RFC 8601), or `microsoft365`. A sender that it does not confirm gets no data of
     an order; without `authserv`, no sender does. Without `smtp` and `resend`, replies go into a maildir. `forms` send mails for
-    customers. The desk asks `models` in order, each when the one before it fails, within the `budget`; without models it works offline,
+    customers. `telemetry` is the address of an OpenTelemetry collector (OTLP over HTTP), and `webhooks` a file that declares webhooks. The desk asks `models` in order, each when the one before it fails, within the `budget`; without models it works offline,
     by rules. Relative paths start at the file's folder.
     """
 
@@ -234,6 +235,8 @@ class DeskConfig(BaseModel):
     follow_up: FollowUpConfig = FollowUpConfig()
     limits: LimitsConfig = LimitsConfig()
     approval: ApprovalConfig = ApprovalConfig()
+    telemetry: str | None = None
+    webhooks: Path | None = None
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails at the same time; a local model rarely handles more
 
     @model_validator(mode="before")
@@ -256,6 +259,14 @@ class DeskConfig(BaseModel):
                 "it is not a URL such as postgresql://desk@db.shop.example/desk; without it, the cases are in a file in `home`"
             )
         return database
+
+    @field_validator("telemetry")
+    @classmethod
+    def _is_an_endpoint(cls, telemetry: str | None) -> str | None:
+        address = urlsplit(telemetry or "http://none.invalid")
+        if address.scheme not in {"http", "https"} or not address.hostname:
+            raise ValueError(f"{telemetry!r} is not an address such as http://collector.shop.example:4318")
+        return telemetry
 
     @field_validator("mailboxes")
     @classmethod
@@ -354,7 +365,7 @@ class DeskConfig(BaseModel):
         """Return the configuration with relative paths resolved against `folder`."""
         paths = {
             name: folder / value.expanduser()
-            for name in ("home", "mailbox", "policy", "shop")
+            for name in ("home", "mailbox", "policy", "shop", "webhooks")
             if (value := getattr(self, name)) is not None
         }
         smtp = self.smtp.under(folder) if self.smtp is not None else None

@@ -19,6 +19,7 @@ from pointsman_desk.places import bookmark_of, cases_of, tables_for
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
+from pointsman_desk.subscribing import check_telemetry, webhooks_of
 from pointsman_desk.wiring import check, identity_of, models_of, recognise, source_of
 
 FREE_MIN = 50_000_000  # bytes: the largest mail, its copy in the write-ahead log, and a reply
@@ -66,6 +67,10 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
         yield _looked("shop", SqliteOrders(config.shop_file).check)
     yield _looked("models", lambda: models_of(config))
     yield _looked("sending", lambda: check(config, "sending"))
+    if config.telemetry is not None:
+        yield _looked("telemetry", lambda: check_telemetry(config))
+    if config.webhooks is not None:
+        yield _looked("webhooks", lambda: webhooks_of(config))
     if (mailbox := config.mailbox) is not None:
         yield _looked("mailbox", lambda: _mailbox(config, mailbox))
     with tables_for(config, create=False) as tables:

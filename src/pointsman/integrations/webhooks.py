@@ -153,7 +153,7 @@ def webhooks_of(file: Path, environment: Mapping[str, str]) -> list[Webhook]:
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WebhookInvalid(f"{file} cannot be read as TOML ({error}); mend it, or name another file with --webhooks.") from None
+        raise WebhookInvalid(f"{file} cannot be read as TOML ({error}); mend it, or name another file.") from None
     try:
         declared = _File.model_validate(tables).webhook
     except ValidationError as error:

@@ -2,9 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from pointsman import EngineStopped, StoreError, StoreForeign, StoreNewer
+from pointsman import EngineStopped, StoreError, StoreForeign, StoreNewer, Subscriber
 from pointsman.client import find_running, when_free
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.session import WAIT_MAX_SECONDS, report_wait, run_until_stopped, unless_stopped
@@ -13,6 +13,7 @@ from pointsman_desk.cli.terminal import complain, errors
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable
 from pointsman_desk.mail.sources.arrivals import Arrivals
+from pointsman_desk.subscribing import subscribers_of
 from pointsman_desk.wiring import Desk, mailboxes_of, open_desk, serving
 
 AGAIN_SECONDS = 5.0  # between two tries to open a desk that something keeps from working
@@ -30,22 +31,25 @@ def keep_open(settings: DeskConfig, life: Life, arrivals: Arrivals) -> None:
     async def body(stop: Stop) -> None:
         if (address := find_running(settings.cases_file)) is not None:
             raise DeskError(f"the desk is running already at {address.url}/ (process {address.pid}); stop it first.")
+        subscribers = subscribers_of(settings)
         async with arrivals.of(mailboxes_of(settings, arrivals.report), follow=True), serving(settings, arrivals.hand_over):
             try:
-                await _live(settings, life, stop)
+                await _live(settings, life, stop, subscribers)
             finally:
                 arrivals.close()
 
     run_until_stopped(settings, body)
 
 
-async def _live(settings: DeskConfig, life: Life, stop: Stop) -> None:
+async def _live(settings: DeskConfig, life: Life, stop: Stop, subscribers: Sequence[Subscriber]) -> None:
     problem = CurrentProblem()
     while not stop.is_set():
         opened = asyncio.Event()
 
         async def live(opened: asyncio.Event = opened) -> None:
-            async with when_free(lambda: open_desk(settings), notice=report_wait, wait_max_seconds=WAIT_MAX_SECONDS) as desk:
+            async with when_free(
+                lambda: open_desk(settings, subscribers=subscribers), notice=report_wait, wait_max_seconds=WAIT_MAX_SECONDS
+            ) as desk:
                 opened.set()
                 await at_desk.either(life(desk, stop, problem), desk.engine.serve(asyncio.Event()))  # the engine raises if it fails
 

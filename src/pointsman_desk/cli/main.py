@@ -105,6 +105,7 @@ def options(
 def main() -> None:
     """The entry point of the console script."""
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it would warn of is handled, or an error of ours says it in one sentence
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the same
     gc.set_threshold(OBJECTS)
     gc.disable()  # until the command is imported: to look for garbage among modules takes an eighth of its start, and finds none
     for stream in (sys.stdout, sys.stderr):

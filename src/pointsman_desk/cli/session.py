@@ -20,6 +20,7 @@ from pointsman_desk.errors import DeskError, DraftChanged, message_of
 from pointsman_desk.folder import reader_of
 
 if TYPE_CHECKING:  # they import much, and only a command that opens the desk needs them
+    from pointsman import Subscriber
     from pointsman_desk.mail.sources.arrivals import Arrivals
     from pointsman_desk.wiring import Desk
 
@@ -102,12 +103,16 @@ def through_or_alone(
 
     async def body(stop: Stop) -> T:
         opened = asyncio.Event()
+        subscribers: list[Subscriber] = []
 
         @asynccontextmanager
         async def opening() -> AsyncIterator["Desk"]:
+            from pointsman_desk.subscribing import subscribers_of  # noqa: PLC0415 - as below
             from pointsman_desk.wiring import mailboxes_of, open_desk  # noqa: PLC0415 - it imports the engine, which a running desk has
 
-            async with open_desk(settings, needs=needs) as desk:
+            if needs == "everything" and not subscribers:  # what others do meanwhile, the next run tells
+                subscribers.extend(subscribers_of(settings))
+            async with open_desk(settings, needs=needs, subscribers=subscribers) as desk:
                 opened.set()
                 async with nullcontext() if arrivals is None else arrivals.of(mailboxes_of(settings, arrivals.report), follow=False):
                     yield desk

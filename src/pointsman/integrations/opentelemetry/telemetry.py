@@ -8,7 +8,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -62,7 +62,7 @@ class Telemetry:
             taken = [self._readable(span, delivery.reader.incarnation) for span in spans]
             result = await asyncio.to_thread(self._exporter.export, taken)
             if result is not SpanExportResult.SUCCESS:
-                raise ExportFailed(f"the exporter refused {len(taken)} spans; check that its receiver runs at OTEL_EXPORTER_OTLP_ENDPOINT.")
+                raise ExportFailed(f"the exporter refused {len(taken)} spans; check that their receiver runs at the OTLP endpoint.")
         self._last = delivery.events[-1].cursor
         self._measures.record(spans)
         self._measures.set_cases(await delivery.reader.count_places())
@@ -124,9 +124,19 @@ class Telemetry:
 
 def telemetry_from_environment() -> Telemetry:
     """Return what sends by OTLP to where the variables OTEL_EXPORTER_OTLP_ENDPOINT and the like say: both traces and metrics."""
+    return _telemetry(OTLPSpanExporter(), OTLPMetricExporter())
+
+
+def telemetry_to(endpoint: str) -> Telemetry:
+    """Return what sends traces and metrics by OTLP over HTTP to the collector at `endpoint`; the variables of OpenTelemetry set the rest."""
+    base = endpoint.rstrip("/")
+    return _telemetry(OTLPSpanExporter(endpoint=f"{base}/v1/traces"), OTLPMetricExporter(endpoint=f"{base}/v1/metrics"))
+
+
+def _telemetry(spans: SpanExporter, metrics: MetricExporter) -> Telemetry:
     resource = resource_of_service()
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    return Telemetry(OTLPSpanExporter(), meter_provider=SdkMeterProvider([reader], resource), resource=resource)
+    provider = SdkMeterProvider([PeriodicExportingMetricReader(metrics)], resource)
+    return Telemetry(spans, meter_provider=provider, resource=resource)
 
 
 def resource_of_service() -> Resource:
