@@ -81,10 +81,11 @@ if TYPE_CHECKING:
     from pointsman.runtime.decisions import Pending
     from pointsman.runtime.engine import Engine
     from pointsman.runtime.starts import Delivered, Started
-    from pointsman.runtime.subscribers import Delivery, Subscriber
+    from pointsman.runtime.subscribers import Delivery, GivenUp, Subscriber
     from pointsman.runtime.tasks import Task, TaskPage
     from pointsman.runtime.worker import Worker, stop_signals
     from pointsman.store.base import Reader
+    from pointsman.store.gaps import Gap
     from pointsman.store.postgres import is_url, migrate_url, postgres_place, reading_url
     from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
     from pointsman.store.sqlite_file import has_engine
@@ -129,10 +130,11 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.decisions": "Pending",
     "runtime.engine": "Engine",
     "runtime.starts": "Delivered Started",
-    "runtime.subscribers": "Delivery Subscriber",
+    "runtime.subscribers": "Delivery GivenUp Subscriber",
     "runtime.tasks": "Task TaskPage",
     "runtime.worker": "Worker stop_signals",
     "store.base": "Reader",
+    "store.gaps": "Gap",
     "store.postgres": "is_url migrate_url postgres_place reading_url",
     "store.query": "CaseCount CasePage CaseQuery FoundCase Order",
     "store.sqlite_file": "has_engine",
@@ -183,6 +185,8 @@ __all__ = [
     "Failure",
     "Found",
     "FoundCase",
+    "Gap",
+    "GivenUp",
     "Guard",
     "History",
     "Idempotent",

@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from pointsman import AtMostOnce, Engine, ModelResponse, Process, State, Usage, finish, otherwise, park, when
+from pointsman import AtMostOnce, Delivery, Engine, GivenUp, ModelResponse, Process, State, Usage, finish, otherwise, park, when
 from pointsman.cli.main import app
 from pointsman.integrations.langgraph.taking_over import Taken
 from pointsman.store.moving import Moving
@@ -68,6 +68,15 @@ notes.rules(otherwise(finish("read")))
 processes = [claims, notes]
 
 
+class Closed:
+    """A subscriber that gives up everything."""
+
+    name = "pager"
+
+    async def deliver(self, delivery: Delivery) -> None:
+        raise GivenUp(delivery.events[-1].cursor, "it is closed.")
+
+
 class Commands:
     """A database whose case 1 waits, 2, 4 and 5 are parked, and 3 has an effect in doubt; and what commands print there."""
 
@@ -76,7 +85,7 @@ class Commands:
         self.db = folder / "claims.db"
 
         async def main() -> None:
-            async with Engine.open(self.db, processes) as engine:
+            async with Engine.open(self.db, processes, subscribers=[Closed()]) as engine:
                 for customer in ("Ada", "nobody", "sure", "nobody", "nobody"):
                     await engine.wait_until_resting((await engine.start(claims, {"customer": customer})).case)
 
@@ -118,6 +127,7 @@ class Commands:
         yield "erase", self.run("erase", 5, "--why", "a test", "--json")
         yield "start", self.run("start", "claims", '{"customer": "nobody"}', "--json")
         yield "send", self.run("send", "notes", '"hello"', "--json")
+        yield "redeliver", self.run("redeliver", "pager", "--json")
         yield "pause-intake", self.run("pause-intake", "--why", "a test", "--json")
         yield "resume-intake", self.run("resume-intake", "--json")
         self.run("users", "add", "ada", "--role", "admin", "--elsewhere")

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from pointsman import Delivery, Engine, Process, State, finish, otherwise, park, remind, when
-from pointsman.integrations.webhooks import Declared, Webhook, WebhookInvalid, WebhookRefused, signed, webhooks_of
+from pointsman import Delivery, Engine, GivenUp, Process, State, finish, otherwise, park, remind, when
+from pointsman.integrations import webhooks
+from pointsman.integrations.webhooks import POSTS_MAX, Declared, Webhook, WebhookInvalid, WebhookRefused, signed, webhooks_of
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
@@ -171,6 +172,91 @@ def test_a_message_that_is_refused_is_sent_again_with_the_same_id_and_those_befo
     assert ids[0] != ids[1]
 
 
+async def opened(number: int) -> MemoryStore:
+    """A store in which so many tasks have been opened at second 0."""
+    store = MemoryStore()
+    async with Engine.open("unused", [claims()], store=store, clock=ManualClock(0.0)) as engine:
+        for _ in range(number):
+            await engine.wait_until_resting((await engine.start("claims", {"text": TEXT})).case)
+    return store
+
+
+def test_a_message_is_given_up_when_its_event_is_old_and_the_receiver_had_an_hour() -> None:
+    async def main() -> tuple[list[type[Exception]], str]:
+        store = await opened(1)
+        events, webhook = await store.events(), hook(Receiver(*[503] * 5), give_up="2h")
+        raised: list[type[Exception]] = []
+        for now in (0.0, 7_199.0, 7_200.0):
+            with pytest.raises((WebhookRefused, GivenUp)) as error:
+                await webhook.deliver(Delivery(events, "", store, now))
+            raised.append(error.type)
+        late = hook(Receiver(*[503] * 5), give_up="2h")
+        for now in (90_000.0, 90_000.0 + 3_599.0, 90_000.0 + 3_600.0):
+            with pytest.raises((WebhookRefused, GivenUp)) as error:
+                await late.deliver(Delivery(events, "", store, now))
+            raised.append(error.type)
+        assert isinstance(error.value, GivenUp)
+        return raised, error.value.cursor
+
+    raised, cursor = run(main())
+
+    assert raised == [WebhookRefused, WebhookRefused, GivenUp] * 2
+    assert cursor
+
+
+def test_one_delivery_sends_few_messages_so_that_the_time_of_the_last_one_is_still_fresh() -> None:
+    async def main() -> tuple[int, int]:
+        store, receiver = await opened(POSTS_MAX + 1), Receiver()
+        first = await hook(receiver).deliver(Delivery(await store.events(), "", store, 0.0))
+        sent = len(receiver.sent)
+        assert first is not None
+        await hook(receiver).deliver(Delivery(await store.events(after=first), first, store, 0.0))
+        return sent, len(receiver.sent)
+
+    assert run(main()) == (POSTS_MAX, POSTS_MAX + 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            httpx.Response(302, headers={"Location": "https://other.example/"}),
+            "hooks.example answered with 302, a redirect, which is not followed;",
+        ),
+        (
+            httpx.ConnectError("https://hooks.example/a-secret-path"),
+            "hooks.example was not reached (ConnectError); look whether it runs there.",
+        ),
+        (None, "hooks.example gave no answer within 0 seconds; look at its log."),
+    ],
+)
+def test_what_a_receiver_does_instead_of_taking_a_message_is_told(
+    answer: httpx.Response | Exception | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> str:
+        async def transport(_: httpx.Request) -> httpx.Response:
+            if answer is None:
+                await asyncio.Event().wait()
+            elif isinstance(answer, Exception):
+                raise answer
+            assert isinstance(answer, httpx.Response)
+            return answer
+
+        store = await opened(1)
+        declared = Declared(name="pager", url="https://hooks.example/a-secret-path", secret="PAGER")
+        webhook = Webhook(declared, [SECRET], client=httpx.AsyncClient(transport=httpx.MockTransport(transport)))
+        if answer is None:
+            monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.0)
+        with pytest.raises(WebhookRefused) as raised:
+            await webhook.deliver(Delivery(await store.events(), "", store, 0.0))
+        return str(raised.value)
+
+    said = run(main())
+
+    assert says in said
+    assert "secret" not in said
+
+
 def test_a_webhook_hears_only_of_the_events_and_processes_that_it_names() -> None:
     parked, others = told({"events": ("case.parked",)}), told({"processes": ("orders",)})
 
@@ -201,7 +287,10 @@ def test_the_file_of_the_document_declares_a_webhook(tmp_path: Path) -> None:
         (FILE, "", "the environment variable PAGER has no secret"),
         (FILE, "whsec_dG9vIHNob3J0", "the secret in PAGER is not whsec_ and 24 bytes or more in base64"),
         (FILE, base64.b64encode(KEY).decode(), "the secret in PAGER is not whsec_"),
-        (FILE.replace("https://hooks.example/pointsman", "hooks.example"), SECRET, "'hooks.example' is not an address"),
+        (FILE.replace("https://hooks.example/pointsman", "hooks.example"), SECRET, "webhook 'pager': its url is not an address"),
+        (FILE.replace("hooks.example", "hooks.example:99999"), SECRET, "webhook 'pager': its url is not an address"),
+        (FILE.replace("PAGER", SECRET), SECRET, "webhook 'pager': its secret stands in the file"),
+        (FILE + 'give_up = "soon"', SECRET, "webhook 'pager': 'soon' is not a duration for give_up"),
         (FILE.replace("secret", "secrets"), SECRET, "webhook.0.secret: Field required; mend it there"),
         (FILE + FILE, SECRET, "two webhooks are called 'pager'"),
         ("[[webhook]", SECRET, "cannot be read as TOML"),

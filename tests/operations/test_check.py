@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import interpreter
-from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_reader, otherwise, when
+from pointsman import AtMostOnce, Engine, Private, Process, State, Status, finish, open_reader, otherwise, park, when
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import UNFIT
 from pointsman.operations.check import Kind, Report, Verdict, check_cases, summary
+from pointsman.store.memory import MemoryStore
 
 
 class Claim(State):
@@ -264,3 +265,32 @@ def test_a_case_of_an_older_version_is_explained_as_the_code_would_take_it_up(db
     assert done.stderr == ""
     assert words in done.stdout
     assert "amount = 500" in done.stdout
+
+
+def test_a_finding_has_no_private_text_also_of_a_field_that_only_the_new_code_calls_private() -> None:
+    class Letter(State):
+        sender: Private[str]
+        text: str
+
+    def letters(state: type[State], *, broken: bool) -> Process[Any]:
+        process: Process[Any] = Process("letters", state)
+        wait = park("later")
+        process.rules(when("broken", lambda c: broken and {}[f"{c.sender} {c.text}"], wait), otherwise(wait))
+        return process
+
+    class Marked(Letter):
+        text: Private[str]
+
+    async def main() -> str:
+        store = MemoryStore()
+        async with Engine.open("unused", [letters(Letter, broken=False)], store=store) as engine:
+            await engine.wait_until_resting((await engine.start("letters", {"sender": "Zaphod", "text": "Magrathea"})).case)
+            report = await check_cases(engine.reader, [letters(Marked, broken=True)])
+        [kind] = report.found
+        return kind.message
+
+    message = asyncio.run(main())
+
+    assert "raised KeyError" in message
+    assert "Zaphod" not in message
+    assert "Magrathea" not in message

@@ -19,14 +19,15 @@ from pointsman.operations.doctor import (
     FREE_MIN,
     LATE_SECONDS,
     LOG_MAX,
-    Arriving,
     Finding,
     Level,
+    Passing,
     Stand,
     of_cases,
     of_store,
     stand_of,
 )
+from pointsman.store.gaps import Gap
 from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
 from pointsman.testing.clock import ManualClock
 
@@ -104,8 +105,9 @@ def test_what_is_wrong_with_a_database_is_told_with_what_to_do(what: str, level:
         ("effects", Level.WARN, QUIET._replace(doubts=(DOUBT,))),
         ("parked", Level.WARN, QUIET._replace(counts={Status.PARKED: 2})),
         ("blocked", Level.WARN, QUIET._replace(counts={Status.BLOCKED: 2})),
-        ("intake", Level.WARN, QUIET._replace(arriving=Arriving(intake="ada has paused the intake"))),
-        ("messages", Level.WARN, QUIET._replace(arriving=Arriving(unmatched=2))),
+        ("intake", Level.WARN, QUIET._replace(passing=Passing(intake="ada has paused the intake"))),
+        ("messages", Level.WARN, QUIET._replace(passing=Passing(unmatched=2))),
+        ("subscribers", Level.WARN, QUIET._replace(passing=Passing(gaps=[Gap("hooks", "", "9", 2, NOW - 60, NOW, "it refuses.")]))),
     ],
 )
 def test_what_is_wrong_with_cases_is_told_with_what_to_do(what: str, level: Level, stand: Stand) -> None:

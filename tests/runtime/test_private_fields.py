@@ -1,12 +1,17 @@
 """Private fields: which they are is stored, and what an error says of their values is not."""
 
 import asyncio
+import html
 import json
 import logging
+from collections.abc import Callable
+from datetime import date
+from functools import partial
 from typing import Annotated, Any
+from urllib.parse import quote, quote_plus
 
 import pytest
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 
 from pointsman import (
     AtMostOnce,
@@ -133,7 +138,7 @@ def test_a_private_text_is_hidden_whole_in_lines_and_in_long_parts() -> None:
     private = ["ab", "Ford", "Dear Sirs,\nthe towel is missing since noon"]
 
     assert without("ab is Ford, Fords", private) == f"ab is {HIDDEN}, {HIDDEN}s"
-    assert without("he wrote 'Dear Sirs,\\nthe towel is missing s…'", private) == f"he wrote '{HIDDEN}\\n{HIDDEN}…'"
+    assert without("he wrote 'Dear Sirs,\\nthe towel is missing s…'", private) == f"he wrote '{HIDDEN}…'"
     assert without("a towel is gone", private) == "a towel is gone"  # the common part is shorter than a run
     assert not any("towel" in without(" " * n + private[2], private) for n in range(1_900, 2_100))
     assert list(leaves({"name": ["Ford", 42, None, True]})) == ["Ford", "42"]
@@ -160,3 +165,43 @@ def test_a_case_that_cannot_be_read_does_not_say_what_is_in_it(caplog: pytest.Lo
 
     assert reason == f"its state cannot be read: {HIDDEN}"
     assert "Zaphod" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "written", [repr, ascii, json.dumps, quote, partial(quote, safe=""), quote_plus, html.escape, str.lower, str.upper]
+)
+def test_a_private_text_is_hidden_in_each_form_in_which_errors_write_texts(written: Callable[[str], str]) -> None:
+    name = "Zoë O'Hara <zoe@shop.example>"
+
+    told = without(f"404 for {written(name)}: nobody", [name])
+
+    assert told.strip("'\"") == f"404 for {HIDDEN}: nobody" or told in {f"404 for '{HIDDEN}': nobody", f'404 for "{HIDDEN}": nobody'}
+
+
+def test_a_private_date_is_hidden_as_python_writes_it() -> None:
+    assert without(f"not born on {date(1961, 7, 19)!r} or 1961-07-19", ["1961-07-19"]) == f"not born on datetime.date({HIDDEN}) or {HIDDEN}"
+
+
+def test_the_keys_of_a_private_dictionary_are_hidden_and_the_names_of_members_are_not() -> None:
+    class Person(BaseModel):
+        address: str
+
+    class Book(State):
+        debts: Private[dict[str, int]]
+        person: Private[Person]
+        found: int | None = None
+
+    books, once = Process("books", Book), Retry(attempts_max=1)
+
+    @books.node(writes="found", retry=once)
+    def find(debts: dict[str, int], person: Person) -> int:
+        raise KeyError(f"{next(iter(debts))} at {person.address}, which is the address")
+
+    books.rules(when("not found", lambda c: c.found is None, find), otherwise(finish("found")))
+
+    async def main() -> str:
+        async with Engine.open("unused", [books], store=MemoryStore()) as engine:
+            case = (await engine.start(books, {"debts": {"Trillian": 1}, "person": {"address": "Elm Street"}})).case
+            return str((await engine.wait_until_resting(case)).reason)
+
+    assert f"{HIDDEN} at {HIDDEN}, which is the address" in asyncio.run(main())

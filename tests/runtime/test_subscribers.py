@@ -1,14 +1,17 @@
 """A subscriber gets every event, in order, across engines and failures, and delays nobody."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from places import Place, run
+from places import HANG_SECONDS, Place, run
 
-from pointsman import Delivery, Engine, Process, State, finish, otherwise, when
+from pointsman import DefinitionError, Delivery, Engine, GivenUp, Private, Process, Refused, State, finish, otherwise, when
+from pointsman.store.gaps import Gap
 from pointsman.store.memory import MemoryStore
 from pointsman.store.sqlite_leaving import leaving
 from pointsman.testing.clock import ManualClock
@@ -173,6 +176,193 @@ def test_what_was_delivered_when_the_engine_died_is_delivered_again(place: Place
 
     assert first
     assert second[: len(first)] == first
+
+
+class GivingUp(Listener):
+    """Gives up the ends of cases while it is `closed`."""
+
+    def __init__(self, *, closed: bool) -> None:
+        super().__init__()
+        self.closed = closed
+
+    async def deliver(self, delivery: Delivery) -> None:
+        end = next((event for event in delivery.events if event.kind == "finished"), None)
+        if self.closed and end is not None:
+            self.changed.set()
+            raise GivenUp(end.cursor, "nobody opens.")
+        await super().deliver(delivery)
+
+
+async def gives_up(place: Place, *, orders_placed: int = 1, **settings: Any) -> GivingUp:
+    """A subscriber that has given up the ends of so many cases."""
+    listener = GivingUp(closed=True)
+    async with place.open(orders(), subscribers=[listener], grace_seconds=HANG_SECONDS, **settings) as engine:
+        for number in range(orders_placed):
+            await place_order(engine, f"order {number}")
+    return listener
+
+
+def test_what_a_subscriber_gives_up_is_kept_and_delivered_again_when_somebody_asks(place: Place) -> None:
+    async def main() -> tuple[list[str], int, int]:
+        await gives_up(place, orders_placed=2)
+        listener = GivingUp(closed=False)
+        async with place.open(orders(), subscribers=[listener], grace_seconds=HANG_SECONDS) as engine:
+            [*gaps] = await engine.reader.gaps()
+            asked = await engine.redeliver("listener")
+        async with place.open(orders()) as engine:
+            assert await engine.reader.gaps() == []
+        return listener.heard, sum(gap.messages for gap in gaps), asked
+
+    heard, messages, asked = run(main())
+
+    assert {"1 finished", "2 finished"} <= {*heard}
+    assert (messages, asked) == (2, 2)
+
+
+def test_what_is_refused_again_stays_and_delays_no_newer_event(place: Place) -> None:
+    async def main() -> tuple[list[str], Gap]:
+        await gives_up(place)
+        listener = GivingUp(closed=True)
+        async with place.open(orders(), subscribers=[listener], grace_seconds=HANG_SECONDS) as engine:
+            await engine.redeliver("listener")
+        listener.closed = False
+        async with place.open(orders(), subscribers=[listener]) as engine:
+            case = await place_order(engine, "plum")
+            await listener.hears(f"{case} finished")
+            assert {event.split()[0] for event in listener.heard} == {str(case)}
+            return listener.heard, (await engine.reader.gaps())[0]
+
+    heard, gap = run(main())
+
+    assert kinds(heard) == PRICED
+    assert (gap.subscriber, gap.messages, gap.why, gap.again) == ("listener", 1, "nobody opens.", False)
+
+
+def test_a_gap_can_be_forgotten_and_an_unknown_one_is_refused(place: Place) -> None:
+    async def main() -> str:
+        await gives_up(place)
+        async with place.open(orders()) as engine:
+            await engine.redeliver("listener", forget=True)
+            assert await engine.reader.gaps() == []
+            with pytest.raises(Refused) as raised:
+                await engine.redeliver("listener")
+        return str(raised.value)
+
+    assert run(main()) == "the subscriber 'listener' has given up nothing; `pointsman doctor` names those that have."
+
+
+def test_a_death_while_an_event_is_given_up_neither_loses_nor_doubles_the_gap(place: Place) -> None:
+    async def main() -> list[Gap]:
+        await gives_up(place, failpoints=dying("subscriber.given_up"))
+        await gives_up(place, orders_placed=0)
+        async with place.open(orders()) as engine:
+            return list(await engine.reader.gaps())
+
+    [gap] = run(main())
+
+    assert gap.messages == 1
+
+
+def test_a_cancel_within_a_subscriber_does_not_end_the_deliveries() -> None:
+    class Cancelling(Listener):
+        async def deliver(self, delivery: Delivery) -> None:
+            if not self.after:
+                self.after.append(delivery.after)
+                raise asyncio.CancelledError
+            await super().deliver(delivery)
+
+    clock = ManualClock()
+
+    async def main() -> list[str]:
+        listener = Cancelling()
+        async with Engine.open("unused", [orders()], subscribers=[listener], store=MemoryStore(), clock=clock) as engine:
+            case = await place_order(engine, "pear")
+            while f"{case} finished" not in listener.heard:
+                clock.advance(60.0)
+                await asyncio.sleep(0)
+        return listener.heard
+
+    assert kinds(run(main())) == PRICED
+
+
+@pytest.mark.parametrize(
+    ("returns", "says"),
+    [
+        (None, "subscriber 'listener' failed (its method deliver is not asynchronous; write it with `async def`.)"),
+        ("99", "its method deliver named '99', which is the cursor of none of the events; name one of them, or return None."),
+    ],
+)
+def test_a_method_that_is_not_written_as_it_must_be_is_told_so(returns: str | None, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Wrong:
+        name = "listener"
+
+        def deliver(self, _: Delivery) -> Any:
+            return returns if returns is None else self.returned()
+
+        async def returned(self) -> str | None:
+            return returns
+
+    async def main() -> None:
+        async with Engine.open("unused", [orders()], subscribers=[Wrong()], store=MemoryStore()) as engine:
+            await place_order(engine, "pear")
+
+    run(main())
+
+    assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("one", "one"), "two subscribers are called 'one'; rename one, because each has a cursor of its own under its name."),
+        (("",), "a subscriber has the name ''; name it with letters, because its cursor is kept under that name."),
+        (("a\nb",), "a subscriber has the name 'a\\nb'"),
+    ],
+)
+def test_subscribers_need_names_of_their_own(names: tuple[str, ...], says: str) -> None:
+    listeners = [Listener() for _ in names]
+    for listener, name in zip(listeners, names, strict=True):
+        listener.name = name
+
+    async def main() -> None:
+        async with Engine.open("unused", [orders()], subscribers=listeners, store=MemoryStore()):
+            pass
+
+    with pytest.raises(DefinitionError) as raised:
+        run(main())
+
+    assert says in str(raised.value)
+
+
+def test_the_log_has_no_text_of_an_exception_where_a_process_has_private_fields(caplog: pytest.LogCaptureFixture) -> None:
+    class Letter(State):
+        text: Private[str]
+
+    letters = Process("letters", Letter)
+    letters.rules(otherwise(finish("read")))
+
+    class Quoting(Listener):
+        async def deliver(self, delivery: Delivery) -> None:
+            raise ValueError(f"a secret of {len(delivery.events)} events")
+
+    async def main() -> None:
+        async with Engine.open("unused", [letters], subscribers=[Quoting()], store=MemoryStore()) as engine:
+            await engine.wait_until_resting((await engine.start("letters", {"text": "a secret"})).case)
+
+    run(main())
+
+    assert "subscriber 'listener' failed (ValueError); it is called again" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_the_gaps_of_subscribers_move_to_another_store_with_their_cases(tmp_path: Path) -> None:
+    place = Place(tmp_path / "cases.db")
+    run(gives_up(place))
+
+    with leaving(place.path, 0.0) as moved:
+        facts = moved.facts()
+
+    assert json.loads(facts["gaps listener"])[0][1:3] == ["5", 1]
 
 
 def test_the_cursors_of_subscribers_move_to_another_store_with_their_cases(tmp_path: Path) -> None:

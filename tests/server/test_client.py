@@ -133,3 +133,17 @@ def test_an_answer_that_is_no_problem_document_is_reported_by_its_status() -> No
             client.counts()
         assert error.value.status == 502
     assert PREFIX == "/api/v1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"amount": float("nan")}, "the call cannot be sent, because it holds a number that is none"),
+        ({"text": "\ud800"}, "the call cannot be sent, because it holds a lone surrogate"),
+    ],
+)
+def test_a_value_that_json_cannot_hold_is_refused_and_not_sent_as_another_one(fields: dict[str, object], says: str) -> None:
+    with Client("http://nowhere.invalid") as client, pytest.raises(ValueRefused) as raised:
+        client.redrive(1, why="a test", fields=fields)
+
+    assert says in str(raised.value)

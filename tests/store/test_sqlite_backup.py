@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pointsman.errors import StoreForeign
 from pointsman.kernel.snapshot import Status
 from pointsman.store.sqlite_backup import back_up, confirm, restore
 from pointsman.testing.clock import ManualClock
+from pointsman.testing.crash import CrashAt, in_child
 
 NOW = 1_800_000_000.0
 STEPS = ("backup.copied", "backup.checked", "backup.named")
@@ -105,6 +108,53 @@ def test_an_effect_without_an_outcome_is_told(tmp_path: Path) -> None:
     [effect] = restore(tmp_path / "copy.db", tmp_path / "new.db").unsettled
     assert (effect.effect, effect.case) == ("pay", 2)
     assert copied.unsettled == (effect,)
+
+
+@pytest.mark.parametrize("what", [back_up, restore])
+@pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
+def test_a_killed_copy_is_whole_or_not_there_and_the_next_one_deletes_what_it_left(
+    tmp_path: Path, what: Callable[..., object], number: int
+) -> None:
+    source, to = made(tmp_path / "cases.db", "a cup"), tmp_path / "copy.db"
+    before = source.read_bytes()
+    when_made = {"now": NOW} if what is back_up else {}
+
+    code = in_child(lambda: what(source, to, **when_made, failpoints=CrashAt(number)))
+    named = to.exists()
+    if named:
+        to.rename(tmp_path / "whole.db")
+    what(source, to, **when_made)
+
+    assert (code, named) == (-signal.SIGKILL, STEPS[number - 1] == "backup.named")
+    assert {tuple(states(file)) for file in tmp_path.glob("*.db")} == {(("done", '"a cup"'),)}
+    assert source.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_copy_that_another_program_still_writes_is_not_deleted(tmp_path: Path) -> None:
+    made(tmp_path / "cases.db", "a cup")
+    seen: list[int] = []
+
+    def another(label: str) -> None:
+        if label == "backup.copied" and not seen:
+            seen.append(in_child(lambda: back_up(tmp_path / "cases.db", tmp_path / "copy.db", now=NOW)))
+
+    with pytest.raises(StoreError, match="exists already, and nothing is overwritten"):
+        back_up(tmp_path / "cases.db", tmp_path / "copy.db", now=NOW, failpoints=another)
+
+    assert seen == [0]
+    assert states(tmp_path / "copy.db") == [("done", '"a cup"')]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_backup_may_be_called_after_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "cases.db", "a cup")
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(app, ["restore", "cases.db", "postgres-monday.db"])
+
+    assert done.exit_code == 0
+    assert states(tmp_path / "postgres-monday.db") == [("done", '"a cup"')]
 
 
 @pytest.mark.parametrize("left", ["copy.db", "copy.db-wal"])

@@ -44,7 +44,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Copy a backup to a new file, and say what to find out. No engine opens the new file before you confirm what happened since."""
-    if str(source).startswith("postgres") or str(to).startswith("postgres"):
+    if any(str(place).startswith(("postgres:/", "postgresql:/")) for place in (source, to)):  # a path has one slash for two
         _use_the_tools_of_postgresql("restore")
     copied = or_exit(lambda: restore_file(source, to))
     if as_json:

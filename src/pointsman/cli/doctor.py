@@ -12,7 +12,7 @@ from pointsman.runtime.clock import SystemClock
 from pointsman.store.postgres import health_of_url
 from pointsman.store.sqlite_health import health_of
 
-NEED_CODE = {"check", "explain", "resume-intake", "worker"}  # the commands that take --app
+NEED_CODE = {"check", "explain", "redeliver", "resume-intake", "worker"}  # the commands that take --app
 COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from pointsman.definition.durations import seconds_of
+from pointsman.definition.durations import DAY_SECONDS, seconds_of
 from pointsman.errors import DefinitionError, PointsmanError
 
+SECONDS_MAX = 36_500 * DAY_SECONDS  # a calendar has no times long before that
 _BEGIN_JSON = frozenset('{["-0123456789')
 
 
@@ -20,19 +21,28 @@ class DurationInvalid(PointsmanError):
 def parsed(what: str, text: str) -> Any:
     """The value of a text as JSON. Raises JsonInvalid, which says `what` it was to be."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise JsonInvalid(f"{what} is nested too deeply; give a value with fewer brackets within each other.") from None
     except ValueError as error:
         raise JsonInvalid(f"{what} is not JSON ({error}); quote it for the shell, such as '{{\"paid\": true}}'.") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has no {constant}")
 
 
 def seconds_given(option: str, text: str) -> float:
     """The seconds of a duration that the `option` gives. Raises DurationInvalid."""
     try:
-        return seconds_of(text)
+        seconds = seconds_of(text)
     except DefinitionError:
         raise DurationInvalid(
             f'{option}: {text!r} is not a duration; give a number above 0 and a unit, such as "90s", "4h" or "30d".'
         ) from None
+    if seconds > SECONDS_MAX:
+        raise DurationInvalid(f"{option}: {text!r} is longer than {SECONDS_MAX // DAY_SECONDS:,.0f} days; give a shorter time.")
+    return seconds
 
 
 def assigned(pairs: list[str] | None) -> dict[str, Any]:

@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "resolve": "operating.resolve",
     "erase": "operating.erase",
     "bulk": "bulk.bulk",
+    "redeliver": "redelivering.redeliver",
     "pause-intake": "operating.pause_intake",
     "resume-intake": "operating.resume_intake",
     "migrate": "migrating.migrate",

@@ -66,8 +66,12 @@ def or_exit(body: Callable[[], T]) -> T:
         raise SystemExit(0) from None
     except UnknownCase as error:
         exit_with(f"there is no case {error.case}; list the cases with `pointsman ps`.")
-    except (PointsmanError, OSError) as error:
+    except PointsmanError as error:
         exit_with(str(error))
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            exit_with(str(error))
+        exit_with(f"{error.filename} cannot be used ({error.strerror}); name another file or folder, or mend that one.")
 
 
 def exit_with(message: str) -> NoReturn:

@@ -25,6 +25,8 @@ from pointsman.client.schemas import (
     PauseIntake,
     PersonErasedView,
     ProcessView,
+    Redeliver,
+    RedeliveredView,
     Redrive,
     Resolve,
     Start,
@@ -56,7 +58,7 @@ TASKS = TypeAdapter(TasksView)
 TASK, EVENTS, EFFECTS = TypeAdapter(TaskView), TypeAdapter(list[EventView]), TypeAdapter(list[EffectView])
 PROCESSES, LIMITS = TypeAdapter(list[ProcessView]), TypeAdapter(list[LimitView])
 INTAKE, VACUUMED = TypeAdapter(IntakeView), TypeAdapter(VacuumedView)
-PERSON_ERASED = TypeAdapter(PersonErasedView)
+PERSON_ERASED, REDELIVERED = TypeAdapter(PersonErasedView), TypeAdapter(RedeliveredView)
 COUNTS, ANYTHING = TypeAdapter(dict[str, int]), TypeAdapter(dict[str, Any])
 
 
@@ -155,6 +157,11 @@ def pause_intake(*, why: str, by: str | None = None) -> Call[IntakeView]:
 def resume_intake() -> Call[IntakeView]:
     """Take starts again."""
     return Call("POST", "/intake/resume", INTAKE, safe=True)
+
+
+def redeliver(subscriber: str, *, forget: bool = False, by: str | None = None) -> Call[RedeliveredView]:
+    """Call a subscriber again with what it has given up, or `forget` that. Raises Refused."""
+    return Call("POST", "/subscribers/redeliver", REDELIVERED, Redeliver(subscriber=subscriber, forget=forget, by=by))
 
 
 def vacuum() -> Call[VacuumedView]:

@@ -1,15 +1,19 @@
 """The clients: `Client` waits for each answer, `AsyncClient` is awaited. Both have the calls of `calls.py` as methods."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import httpx
+from pydantic import ValidationError
 
 from pointsman.client import calls
 from pointsman.client.calls import Call
 from pointsman.client.problems import Unreachable, error_of
 from pointsman.client.schemas import EventView
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import describe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +41,11 @@ class _Method(Generic[P, T]):
             return self
 
         def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return client.call(self._build(*args, **keywords))
+            try:
+                call = self._build(*args, **keywords)
+            except ValidationError as error:
+                raise ValueRefused(f"the call cannot be sent: {describe(error)}; correct what is given.") from None
+            return client.call(call)
 
         method.__doc__ = self.__doc__
         return method
@@ -61,6 +69,7 @@ class _Methods:
     intake = _Method(calls.intake)
     pause_intake = _Method(calls.pause_intake)
     resume_intake = _Method(calls.resume_intake)
+    redeliver = _Method(calls.redeliver)
     vacuum = _Method(calls.vacuum)
     in_doubt = _Method(calls.in_doubt)
     processes = _Method(calls.processes)
@@ -160,8 +169,16 @@ def _headers(token: str | None) -> dict[str, str]:
 
 
 def _request(call: Call[Any]) -> dict[str, Any]:
-    body = None if call.body is None else call.body.model_dump(mode="json", exclude_defaults=True)
-    return {"params": dict(call.query), "json": body}
+    if call.body is None:
+        return {"params": dict(call.query)}
+    try:
+        body = json.dumps(call.body.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        what = (
+            "a lone surrogate" if isinstance(error, UnicodeEncodeError) else "a number that is none, or too many values within each other"
+        )
+        raise ValueRefused(f"the call cannot be sent, because it holds {what}; correct what is given.") from None
+    return {"params": dict(call.query), "content": body, "headers": {"Content-Type": "application/json"}}
 
 
 def _answer(call: Call[T], response: httpx.Response) -> T:

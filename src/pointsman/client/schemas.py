@@ -16,7 +16,7 @@ NUMBER_MAX = 2**63 - 1  # the largest number of a case
 class Request(BaseModel):
     """The base class of what the API takes. An unknown member is an error, so that a misspelt one is not ignored."""
 
-    model_config = ConfigDict(extra="forbid", str_max_length=1_000_000)
+    model_config = ConfigDict(extra="forbid", str_max_length=1_000_000, ser_json_inf_nan="constants")
 
 
 class Command(Request):
@@ -95,6 +95,13 @@ class PauseIntake(Command):
     """Refuse starts until the intake is resumed, and say why."""
 
     why: str = Field(max_length=TEXT_MAX)
+
+
+class Redeliver(Command):
+    """Call a subscriber again with what it has given up, or `forget` that."""
+
+    subscriber: str = Field(max_length=NAME_MAX)
+    forget: bool = False
 
 
 class Message(Request):
@@ -296,6 +303,14 @@ class IntakeView(BaseModel):
     by: str | None = None
     why: str | None = None
     since: float | None = None
+
+
+class RedeliveredView(BaseModel):
+    """How many messages a subscriber is called with again, or which were `forgotten`."""
+
+    subscriber: str
+    messages: int
+    forgotten: bool
 
 
 class VacuumedView(BaseModel):

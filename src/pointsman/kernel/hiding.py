@@ -1,17 +1,23 @@
 """Hide private texts in the texts that an engine makes of errors, which become events, reasons and lines of a log."""
 
+import html
 import json
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "[private]"
 """What is shown in place of a private value."""
 
 HIDDEN_MIN = 4  # characters of a text that is hidden: shorter ones occur by chance in any sentence
 RUN = 16  # characters of a longer text that are hidden wherever they occur together: errors quote parts of a value
+FORMS_MAX = 1_000  # characters of a text that is also looked for as a URL, a `repr` or a web page writes it: an address, a name, a sentence
 TEXT_MAX = 2_000  # characters of a text that are looked at; a stored one has at most 500
+
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 
 _private: ContextVar[Callable[[], Iterable[str]] | None] = ContextVar("private", default=None)
 
@@ -33,13 +39,13 @@ def hidden(text: str) -> str:
 
 
 def without(text: str, private: Iterable[str]) -> str:
-    """A text in which HIDDEN stands for each of the `private` texts, and for each part of them that has RUN characters."""
+    """A text in which HIDDEN stands for each of the `private` texts, and for each part of them that has RUN characters. Capitals do not count."""
     cut = len(text) > TEXT_MAX
     text = text[:TEXT_MAX]
+    folded = _folded(text)
     marks = bytearray(len(text))
-    for one in private:
-        for part in dict.fromkeys((one, *map(str.strip, one.splitlines()))):
-            _mark(marks, text, part)
+    for one in dict.fromkeys(_folded(form) for private_text in private for form in _forms(private_text)):
+        _mark(marks, folded, one)
     parts: list[str] = []
     for at, mark in enumerate(marks):
         if not mark:
@@ -49,15 +55,47 @@ def without(text: str, private: Iterable[str]) -> str:
     return "".join(parts[:-RUN] if cut else parts)  # a private text may have been cut in two
 
 
-def leaves(value: Any) -> Iterator[str]:
-    """Every text and number in a value of JSON, as text. The names of members are not values."""
+def leaves(value: Any, members: Container[str] | None = None) -> Iterator[str]:
+    """Every text and number in a value of JSON, as text, and every key that is not the name of a member.
+
+    Without `members`, a key that could be a name in Python is taken for one.
+    """
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from leaves(part)
+            yield from leaves(part, members)
+        for key in value if isinstance(value, dict) else ():
+            if not key.isidentifier() if members is None else key not in members:
+                yield key
     elif value is not None and not isinstance(value, bool):
         yield json.dumps(value)
+
+
+def _forms(private: str) -> Iterator[str]:
+    """The ways in which an error may write a text: as it is, line by line, and as a `repr`, a URL, JSON or a web page has it."""
+    yield private
+    yield from map(str.strip, private.splitlines())
+    if len(private) > FORMS_MAX:
+        return
+    text = private.encode(errors="replace").decode()  # a lone surrogate has no place in a URL
+    yield from (
+        repr(text)[1:-1],
+        ascii(text)[1:-1],
+        json.dumps(text)[1:-1],
+        html.escape(text),
+        quote(text),
+        quote(text, safe=""),
+        quote_plus(text),
+    )
+    if date := _DATE.match(private):
+        yield ", ".join(str(int(part)) for part in date.groups())
+
+
+def _folded(text: str) -> str:
+    """A text without capitals, each character in its place."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(one.lower() if len(one.lower()) == 1 else one for one in text)
 
 
 def _mark(marks: bytearray, text: str, private: str) -> None:

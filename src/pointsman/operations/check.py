@@ -4,10 +4,12 @@ It calls no step and writes nothing. It reads each case, migrates it, and decide
 only on the fields of a case. The body of an entrypoint is run over the calls that its case records.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from pointsman.definition.effects import Compensation, Effect
@@ -19,12 +21,13 @@ from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, is_chosen
 from pointsman.kernel.effects import declared, effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.kernel.evolve import standing_after
+from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.program import Description, program_of
-from pointsman.kernel.rows import CaseRow, EffectRow
+from pointsman.kernel.rows import CaseRow, EffectRow, FieldRow
 from pointsman.kernel.snapshot import Snapshot, Status
-from pointsman.operations.redaction import unredacted
+from pointsman.operations.redaction import private_fields, unredacted
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import Reader
+from pointsman.store.base import PrivateField, Reader
 
 PAGE = 1_000  # cases in memory at once
 
@@ -100,6 +103,7 @@ async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report
     """
     reader = unredacted(reader)
     registry = Registry(processes)
+    private = private_fields([*await reader.private(), *(PrivateField(one.name, name) for one in processes for name in one.private)])
     report = Report()
     doubts: dict[int, list[EffectRow]] = {}
     for entry in await reader.in_doubt():
@@ -112,16 +116,26 @@ async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report
                 report.unregistered[row.process] += 1
                 continue
             report.checked[row.status] += 1
-            kind = await _check(reader, registry, row, doubts.get(row.id, ()))
+            fields = await reader.fields(row.id)
+            with hiding(partial(_private_texts, fields, private.get(row.process, frozenset()))):
+                kind = await _check(reader, registry, row, fields, doubts.get(row.id, ()))
             if kind is not None:
                 report.found.setdefault(kind, []).append(row.id)
     return report
 
 
-async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Sequence[EffectRow]) -> Kind | None:
+def _private_texts(fields: Sequence[FieldRow], private: Collection[str]) -> Iterator[str]:
+    for field_row in fields:
+        if field_row.field in private:
+            yield from leaves(json.loads(field_row.text))
+
+
+async def _check(
+    reader: Reader, registry: Registry, row: CaseRow, fields: Sequence[FieldRow], doubts: Sequence[EffectRow]
+) -> Kind | None:  # fmt: skip
     try:
         process = registry.for_case(row.process, row.version)
-        case = loaded_case(process, row, await reader.fields(row.id))
+        case = loaded_case(process, row, fields)
     except VersionNotAccepted as error:
         return _kind(row, Verdict.BLOCKED, str(error))
     except ValueRefused as error:

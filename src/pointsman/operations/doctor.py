@@ -1,5 +1,6 @@
 """Look over a database and its cases: what is well, what needs attention, and what to do about it."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
+from pointsman.store.gaps import Gap, counted
 from pointsman.store.health import Room, StoreHealth
 from pointsman.store.query import PAGE_MAX, CaseQuery
 
@@ -40,11 +42,12 @@ class Finding(NamedTuple):
     command: str = ""
 
 
-class Arriving(NamedTuple):
-    """What comes in: how many messages are without a case, and who paused the intake and why, or nothing."""
+class Passing(NamedTuple):
+    """What comes in and goes out: how many messages are without a case, who paused the intake and why, and what subscribers have given up."""
 
     unmatched: int = 0
     intake: str = ""
+    gaps: Sequence[Gap] = ()
 
 
 class Stand(NamedTuple):
@@ -60,7 +63,7 @@ class Stand(NamedTuple):
     limits: Mapping[str, LimitState]
     doubts: Sequence[EffectRow]
     due: tuple[int, float]
-    arriving: Arriving = Arriving()
+    passing: Passing = Passing()
 
 
 async def stand_of(reader: Reader, now: float) -> Stand:
@@ -75,7 +78,7 @@ async def stand_of(reader: Reader, now: float) -> Stand:
         await reader.limits(),
         await reader.in_doubt(),
         await _due(reader, now),
-        Arriving(len(await reader.unmatched()), intake),
+        Passing(len(await reader.unmatched()), intake, await reader.gaps()),
     )
 
 
@@ -95,7 +98,9 @@ def of_store(health: StoreHealth, now: float) -> Iterator[Finding]:
     if health.closed:
         yield Finding("closed", Level.FAIL, "no engine may open it", health.closed)
     yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.server.settings.items()))
-    if health.tables.number < health.tables.newest:
+    if not health.tables.number:
+        yield Finding("tables", Level.WARN, "there are none yet", "an engine of this release creates them when it opens the database.")
+    elif health.tables.number < health.tables.newest:
         found = f"tables {health.tables.number} of an earlier release; this one has {health.tables.newest}"
         yield Finding("tables", Level.WARN, found, "an engine of this release migrates them when it opens the database.")
     else:
@@ -141,11 +146,22 @@ def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess])
     if blocked := stand.counts.get(Status.BLOCKED, 0):
         said = f"{format_count(blocked, 'case')}, for which no engine has the code"
         yield Finding("blocked", Level.WARN, said, "start a worker with the code of their versions:", "pointsman ps --status blocked")
-    if stand.arriving.intake:
-        yield Finding("intake", Level.WARN, stand.arriving.intake, "take new cases again:", "pointsman resume-intake")
-    if stand.arriving.unmatched:
-        said = f"{format_count(stand.arriving.unmatched, 'message')} without a case"
+    if stand.passing.intake:
+        yield Finding("intake", Level.WARN, stand.passing.intake, "take new cases again:", "pointsman resume-intake")
+    if stand.passing.unmatched:
+        said = f"{format_count(stand.passing.unmatched, 'message')} without a case"
         yield Finding("messages", Level.WARN, said, "compare the correlation keys of the messages and of the cases.")
+    yield from _gaps(stand.passing.gaps)
+
+
+def _gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
+    for subscriber in dict.fromkeys(gap.subscriber for gap in gaps):
+        given_up = [gap for gap in gaps if gap.subscriber == subscriber]
+        again = all(gap.again for gap in given_up)
+        said = f"{subscriber} {'is called again with' if again else 'has given up'} {format_count(counted(given_up), 'message')}"
+        said += f" since {format_time(min(gap.since for gap in given_up))}: {given_up[-1].why.removesuffix('.')}"
+        name = shlex.quote(subscriber)
+        yield Finding("subscribers", Level.WARN, said, "mend the receiver, and deliver them again:", f"pointsman redeliver {name}")
 
 
 def _engines(stand: Stand, health: StoreHealth, alive: Sequence[str]) -> Finding:

@@ -15,7 +15,7 @@ HIDDEN_TEXT = json.dumps(HIDDEN)
 OPEN = frozenset({
     "incarnation", "case", "case_by_key", "pause", "pause_by_token", "children", "usage_of_case", "usage_of_days", "blob", "engines", "limits",
     "cases", "open_cases", "versions", "cases_of_version", "definitions", "private", "find", "counts", "count_places", "cases_of",
-    "count_waiting", "backlog", "intake_paused",
+    "count_waiting", "backlog", "intake_paused", "gaps",
 })  # fmt: skip
 """What a reader reads without a private value. Names, keys and reasons are not private; the content of a blob is read by who knows its digest."""
 

@@ -265,6 +265,7 @@ class BlockingReader(_Blocking):
     limits = _waits(Reader.limits)
     backlog = _waits(Reader.backlog)
     intake_paused = _waits(Reader.intake_paused)
+    gaps = _waits(Reader.gaps)
     blob = _waits(Reader.blob)
     dossier = _waits(Reader.dossier)
     engines = _waits(Reader.engines)
@@ -356,6 +357,7 @@ class BlockingEngine(_Blocking):
     erase_person = _waits(Engine.erase_person)
     pause_intake = _waits(Engine.pause_intake)
     resume_intake = _waits(Engine.resume_intake)
+    redeliver = _waits(Engine.redeliver)
     vacuum = _waits(Engine.vacuum)
 
     @overload

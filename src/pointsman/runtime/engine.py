@@ -42,7 +42,7 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.session import CaseSession, Rested
 from pointsman.runtime.starts import Delivered, Started, Starts
-from pointsman.runtime.subscribers import Subscriber, Subscription
+from pointsman.runtime.subscribers import Subscriber, Subscription, check_subscribers, redeliver
 from pointsman.runtime.tasks import TaskPage, task_page
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
@@ -138,6 +138,7 @@ class Engine:
         has another type, or a number is out of its range.
         """
         registry = Registry(processes)
+        check_subscribers(subscribers)
         check_settings(concurrency, THREADS if isinstance(threads, Threads) else threads, grace_seconds, lease_seconds)
         if concurrency:
             check_resources(processes, resources or {})
@@ -510,6 +511,16 @@ class Engine:
         self._check_running()
         await self._intakes.pause(None)
 
+    async def redeliver(self, subscriber: str, *, forget: bool = False) -> int:
+        """Call a subscriber again with what it has given up; `forget` that instead. Returns the number of messages. Raises Refused, StoreError.
+
+        The engine that calls the subscriber does so when it has no newer events for it.
+        """
+        self._check_running()
+        number = await redeliver(self._store, subscriber, forget=forget)
+        self._appended()
+        return number
+
     async def vacuum(self) -> Vacuumed:
         """Delete at once every case whose retention has passed, and compact the file. Raises StoreError.
 
@@ -544,7 +555,8 @@ class Engine:
         await self._limits.close()
 
     async def _subscribe(self, subscribers: Sequence[Subscriber]) -> None:
-        self._subscriptions = tuple(Subscription(self._ports, one, self._check_running) for one in subscribers)
+        tells = not any(process.private for process in self._processes)
+        self._subscriptions = tuple(Subscription(self._ports, one, self._check_running, tells_errors=tells) for one in subscribers)
         self._followers.update(one.changed for one in self._subscriptions)
         for one in self._subscriptions:
             await one.begin()

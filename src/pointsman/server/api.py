@@ -27,6 +27,8 @@ from pointsman.client.schemas import (
     PauseIntake,
     PersonErasedView,
     ProcessView,
+    Redeliver,
+    RedeliveredView,
     Redrive,
     Resolve,
     Start,
@@ -210,6 +212,14 @@ async def resume_intake(engine: InEngine, _: Operates) -> IntakeView:
     """Take starts again."""
     await engine.resume_intake()
     return intake_view(await engine.reader.intake_paused())
+
+
+@router.post("/subscribers/redeliver")
+async def redeliver(body: Redeliver, request: Request, engine: InEngine, _: Operates) -> RedeliveredView:
+    """Call a subscriber, such as a webhook, again with what it has given up, or forget that."""
+    acting(request, body.by)
+    number = await engine.redeliver(body.subscriber, forget=body.forget)
+    return RedeliveredView(subscriber=body.subscriber, messages=number, forgotten=body.forget)
 
 
 @router.post("/vacuum")

@@ -19,6 +19,7 @@ SAID: Mapping[str, str] = MappingProxyType({
     "erase person": "erased {count} of a person ({person})",
     "pause intake": "paused the intake",
     "resume intake": "resumed the intake",
+    "redeliver": "let a subscriber be called again, or forgot what it had given up",
     "vacuum": "compacted the file",
     "sign in": "signed in",
     "sign out": "signed out",
@@ -32,6 +33,7 @@ SAID: Mapping[str, str] = MappingProxyType({
 _ACTIONS: Mapping[tuple[str, ...], str] = MappingProxyType({
     ("cases",): "start",
     ("messages",): "send",
+    ("subscribers", "redeliver"): "redeliver",
     ("task",): "answer",
     ("effects", "resolve"): "resolve",
     ("persons", "erase"): "erase person",

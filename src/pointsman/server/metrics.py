@@ -21,6 +21,7 @@ from pointsman.operations.plain_names import plain_step
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.worker import Worker
 from pointsman.server.access import Scope, permit
+from pointsman.store.gaps import Gap
 from pointsman.store.query import CaseCount, CaseQuery, Order
 
 FORMAT = "text/plain; version=0.0.4; charset=utf-8"  # https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -47,6 +48,7 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "pointsman_engine_abandoned_calls": ("gauge", "Plain functions that still run although their call timed out or was cancelled."),
     "pointsman_engine_event_loop_stalls_total": ("counter", "How often an async function has blocked the event loop."),
     "pointsman_subscriber_failures": ("gauge", "Failures of a subscriber in a row."),
+    "pointsman_subscriber_given_up": ("gauge", "Messages that a subscriber has given up."),
     "pointsman_subscriber_events_total": ("counter", "Events that this engine has delivered to a subscriber."),
 })  # fmt: skip
 """Every metric: its type, and what it tells."""
@@ -131,8 +133,17 @@ async def _of_database(engine: Engine) -> list[Sample]:
         *await _of_waiting(engine, now),
         *await _of_doubts(engine, now),
         Sample("pointsman_intake_paused", {}, await reader.intake_paused() is not None),
+        *_of_gaps([one.name for one in engine.subscriptions], await reader.gaps()),
         *_of_limits(engine.processes, await reader.limits(), now),
     ]
+
+
+def _of_gaps(subscribers: Iterable[str], gaps: Iterable[Gap]) -> Iterator[Sample]:
+    given_up = Counter(dict.fromkeys(subscribers, 0))
+    for gap in gaps:
+        given_up[gap.subscriber] += gap.messages
+    for subscriber, messages in given_up.items():
+        yield Sample("pointsman_subscriber_given_up", {"subscriber": subscriber}, messages)
 
 
 def _of_counts(counts: Iterable[CaseCount], processes: Mapping[str, AnyProcess]) -> Iterator[Sample]:

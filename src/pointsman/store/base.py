@@ -54,6 +54,7 @@ A store that several engines share has leases. The store's own clock, which neve
         connection: only the delay until an engine sees a change depends on them.
     S33 An engine that has announced which versions it accepts claims the cases of no other version.
     S34 A subscriber's turn belongs to one engine as long as that has its lease, and only that engine moves the subscriber's cursor.
+        A gap of a subscriber stays until it is changed.
 
     S30 to S32 are about the checkpoints of LangGraph threads; store/checkpoints.py has them.
 
@@ -64,7 +65,7 @@ The parts, each with its user; `Store` is their sum, and pointsman.testing.confo
     ScheduleStore    schedules: which ticks are over
     RetentionStore   retention: delete expired cases and unused blobs
     IntakeStore      the intake: whether it is paused
-    SubscriberStore  subscribers: how far each has read the events, and which engine reads for it
+    SubscriberStore  subscribers: how far each has read the events, what it has given up, and which engine reads for it
     DefinitionStore  the version gate: which definitions have been used
     SharedStore      the lease, and notifications from other engines
     CheckpointStore  pointsman.integrations.langgraph: keep the checkpoints of LangGraph threads (store/checkpoints.py)
@@ -99,6 +100,7 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.store.checkpoints import CheckpointStore
+from pointsman.store.gaps import Gap, GapChange
 from pointsman.store.query import CaseCount, CasePage, CaseQuery
 
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
@@ -367,6 +369,9 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def intake_paused(self) -> IntakePaused | None:
         """Who paused the intake; None if it is not paused (S28)."""
 
+    async def gaps(self) -> list[Gap]:
+        """What the subscribers have given up, by their names, the oldest of each first."""
+
 
 class CaseStore(CaseReader, Protocol):
     """Start, claim and move cases. Every method may raise StoreError: nothing was committed, or it is unknown whether it was."""
@@ -506,6 +511,9 @@ class SubscriberStore(Reader, Protocol):
 
     async def advance(self, subscriber: str, cursor: str) -> bool:
         """Store that a subscriber has read up to this cursor. Returns False, and stores nothing, if this engine has lost the turn."""
+
+    async def change_gaps(self, subscriber: str, change: GapChange) -> None:
+        """Store what `change` makes of the gaps of a subscriber. It may be called again, with what is stored then."""
 
 
 class SharedStore(Protocol):

@@ -26,6 +26,7 @@ from pointsman.store.base import (
     ScheduleRow,
 )
 from pointsman.store.checkpoint_rules import Checkpoints
+from pointsman.store.gaps import GapChange
 from pointsman.store.sqlite_checkpoints import SqliteCheckpointReads
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
@@ -195,6 +196,10 @@ class CoreStore(SqliteReader):
     async def advance(self, subscriber: str, cursor: str) -> bool:
         """Store how far a subscriber has read; see the contract."""
         return await self._commit(lambda core: core.advance(subscriber, cursor))
+
+    async def change_gaps(self, subscriber: str, change: GapChange) -> None:
+        """Store what `change` makes of the gaps of a subscriber; see the contract."""
+        await self._commit(lambda core: core.change_gaps(subscriber, change))
 
     def _lives(self, engine: int) -> bool:  # noqa: ARG002 - a store with leases looks at its lease
         """Return whether another engine with this number has its lease. A file has one engine at a time."""

@@ -1,11 +1,13 @@
 """Copy a SQLite file, also while an engine writes to it, and put a copy back, which no engine opens before somebody has confirmed it."""
 
+import fcntl
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from pointsman.store.sqlite_file import (
     connect_to_look,
     explained,
     has_engine,
+    identity,
     open_writer,
     real,
     refuse_older,
@@ -28,6 +31,8 @@ from pointsman.store.sqlite_file import (
 from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.store.statements import statements
 from pointsman.store.stored_rows import case_count, effect_row
+
+PARTIAL = ".partial"  # how the name of a copy ends that is not complete
 
 Mark = Callable[[sqlite3.Connection], float]
 """Says when a copy was made (Unix seconds), from what is in it."""
@@ -100,17 +105,42 @@ def _refuse_taken(to: Path) -> None:
 
 @contextmanager
 def _temporary(to: Path) -> Iterator[Path]:
-    """Give a file beside the copy, which only its owner can read, and delete it at the end."""
+    """Give a file beside the copy, which only its owner can read, and delete it at the end.
+
+    What a killed program has left there is deleted: it has values that may have been erased since.
+    """
+    for left in to.parent.glob(f".{escape(to.name)}.*{PARTIAL}"):
+        _delete_if_left(left)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".partial", dir=to.parent)
+        handle, temporary = _locked_file(to)
     except OSError as error:
         raise StoreUnwritable(f"{to} cannot be written ({error.strerror}); name a file in a folder that this user may write to.") from None
-    os.close(handle)
     try:
-        yield Path(name)
+        yield temporary
     finally:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            Path(name + suffix).unlink(missing_ok=True)
+        _delete(temporary)
+        os.close(handle)
+
+
+def _locked_file(to: Path) -> tuple[int, Path]:
+    """A new file beside `to`, with a lock that says that a program writes to it. Raises OSError."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=PARTIAL, dir=to.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if identity(name) is not None:  # another program may have taken it for a left one before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _delete_if_left(file: Path) -> None:
+    with suppress(OSError), file.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _delete(file)
+
+
+def _delete(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
 def _copy(path: Path, to: Path, made_at: Mark) -> None:

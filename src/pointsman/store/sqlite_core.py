@@ -22,12 +22,23 @@ from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, Messa
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, PrivateField, ScheduleRow, erased_key
+from pointsman.store.gaps import GapChange, gaps_of, gaps_text
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_checkpoints import SqliteCheckpointTables
 from pointsman.store.sqlite_line import Line
 from pointsman.store.statements import many, room, statements
-from pointsman.store.stored_rows import INTAKE, LATEST, case_row, field_rows, private_name, subscriber_name, turn_of, turn_text
+from pointsman.store.stored_rows import (
+    INTAKE,
+    LATEST,
+    case_row,
+    field_rows,
+    gaps_name,
+    private_name,
+    subscriber_name,
+    turn_of,
+    turn_text,
+)
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
@@ -197,6 +208,15 @@ class SqliteCore:
             return False
         self._do("set_meta", (subscriber_name(subscriber), turn_text(self.engine, cursor)))
         return True
+
+    def change_gaps(self, subscriber: str, change: GapChange) -> None:
+        """Store what `change` makes of the gaps of a subscriber."""
+        name = gaps_name(subscriber)
+        row = self._do("select_meta", (name,)).fetchone()
+        if changed := change(() if row is None else gaps_of(subscriber, row[0])):
+            self._do("set_meta", (name, gaps_text(changed)))
+        else:
+            self._do("delete_meta", (name,))
 
     def _turn(self, subscriber: str) -> tuple[int, str] | None:
         row = self._do("select_meta", (subscriber_name(subscriber),)).fetchone()

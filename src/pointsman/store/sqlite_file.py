@@ -231,7 +231,7 @@ def refuse_older(path: Path) -> None:
     if version < newest:
         raise StoreError(
             f"{path} was written by an earlier release (tables {version}, here {newest}); open an engine of this release on it, stop it,"
-            " and then move the cases."
+            " and repeat the command."
         )
 
 

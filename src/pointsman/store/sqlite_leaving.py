@@ -57,9 +57,10 @@ class Leaving:
         found = {name: self._connection.execute(self._sql["select_meta"], (name,)).fetchone() for name in FACTS}
         turns = self._connection.execute(self._sql["select_subscribers"]).fetchall()
         subscribers = {name: turn_text(NO_ENGINE, turn_of(value)[1]) for name, value in turns}
+        gaps = dict(self._connection.execute(self._sql["select_gaps"]).fetchall())
         private = {name: "" for (name,) in self._connection.execute(self._sql["select_private"])}
         of_meta = {name: row[0] for name, row in found.items() if row is not None}
-        return {"cases": str(self._core.highest), **of_meta, **subscribers, **private}
+        return {"cases": str(self._core.highest), **of_meta, **subscribers, **gaps, **private}
 
     def counts(self) -> list[Row]:
         """How many cases there are: rows of process, status, place and number; running cases are counted as ready."""

@@ -16,6 +16,7 @@ from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, Field
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, WriteRow, erased_key
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
+from pointsman.store.gaps import Gap
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
 from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine, tell_moved
@@ -29,6 +30,7 @@ from pointsman.store.stored_rows import (
     field_rows,
     fields_by_case,
     found_row,
+    gaps_by_subscriber,
     message_row,
     private_named,
     write_row,
@@ -246,6 +248,10 @@ class SqliteReader:
         for (paused,) in self._all("select_meta", (INTAKE,)):
             return IntakePaused(**json.loads(paused))
         return None
+
+    async def gaps(self) -> list[Gap]:
+        """What the subscribers have given up."""
+        return gaps_by_subscriber(self._all("select_gaps", ()))
 
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""

@@ -138,6 +138,7 @@ class ThreadedReader:
     limits = _in_a_thread(SqliteReader.limits)
     backlog = _in_a_thread(SqliteReader.backlog)
     intake_paused = _in_a_thread(SqliteReader.intake_paused)
+    gaps = _in_a_thread(SqliteReader.gaps)
     blob = _in_a_thread(SqliteReader.blob)
     dossier = _in_a_thread(SqliteReader.dossier)
     engines = _in_a_thread(SqliteReader.engines)

@@ -10,6 +10,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import CaseRow, EffectRow, FieldRow, MessageRow, MessageStatus, PauseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import PrivateField, WriteRow
+from pointsman.store.gaps import Gap, gaps_of
 from pointsman.store.query import CaseCount, FoundCase
 from pointsman.store.states import state_from
 
@@ -17,6 +18,7 @@ CASE_COLUMNS = len(CaseRow._fields)
 LATEST = 1 << 62  # beyond any revision
 INTAKE = "intake"  # the name in the table meta of who paused the intake
 SUBSCRIBER = "subscriber "  # and its name: the name in the table meta of how far a subscriber has read
+GAPS = "gaps "  # and its name: the name in the table meta of what a subscriber has given up
 NO_ENGINE = 0  # the number of no engine
 PRIVATE_FIELD = "private "  # how a name in the table meta begins that says of a field that it is private
 
@@ -70,6 +72,16 @@ def effect_row(row: Sequence[Any]) -> EffectRow:
 def subscriber_name(subscriber: str) -> str:
     """The name in the table meta of how far a subscriber has read."""
     return f"{SUBSCRIBER}{subscriber}"
+
+
+def gaps_name(subscriber: str) -> str:
+    """The name in the table meta of what a subscriber has given up."""
+    return f"{GAPS}{subscriber}"
+
+
+def gaps_by_subscriber(rows: Iterable[Sequence[Any]]) -> list[Gap]:
+    """The gaps in rows of the table meta."""
+    return [gap for name, text in rows for gap in gaps_of(name.removeprefix(GAPS), text)]
 
 
 def turn_text(engine: int, cursor: str) -> str:

@@ -131,7 +131,8 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
             handlers = request.app.exception_handlers
             answering = next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), on_failure)
             if answering is on_failure:
-                log.exception("the page %s failed", request.scope["path"])
+                private = any(process.private for process in request.app.state.engine.processes)
+                log.exception("the page %s failed: %s", request.scope["path"], type(error).__name__, exc_info=not private)
             return _problem_page(request, await answering(request, error))
 
     return guarded

@@ -17,6 +17,7 @@ from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, Field
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, WriteRow, erased_key
 from pointsman.store.finding import FEW, POSTGRES, measure, search_for, statement
+from pointsman.store.gaps import Gap
 from pointsman.store.journal import unpacked
 from pointsman.store.postgres import schema
 from pointsman.store.postgres.connections import Connections, place_of, rows_of
@@ -31,6 +32,7 @@ from pointsman.store.stored_rows import (
     field_rows,
     fields_by_case,
     found_row,
+    gaps_by_subscriber,
     message_row,
     private_named,
     write_row,
@@ -255,6 +257,10 @@ class PostgresReader:
         for (paused,) in await self._all("select_fact", {"name": INTAKE}):
             return IntakePaused(**json.loads(paused))
         return None
+
+    async def gaps(self) -> list[Gap]:
+        """What the subscribers have given up."""
+        return gaps_by_subscriber(await self._all("select_gaps", {}))
 
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""

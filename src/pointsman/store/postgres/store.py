@@ -12,6 +12,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import LeaseLost, StoreError
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, Posted, Reader, no_failpoints
+from pointsman.store.gaps import GapChange, gaps_of, gaps_text
 from pointsman.store.postgres import LEASE_SECONDS, schema
 from pointsman.store.postgres.author import AuthorsDatabase
 from pointsman.store.postgres.checkpoints import PostgresCheckpoints
@@ -23,7 +24,7 @@ from pointsman.store.postgres.messages import post_message
 from pointsman.store.postgres.reader import PostgresReader
 from pointsman.store.postgres.writer import Writer
 from pointsman.store.postgres.writes import Writing
-from pointsman.store.stored_rows import subscriber_name, turn_of, turn_text
+from pointsman.store.stored_rows import gaps_name, subscriber_name, turn_of, turn_text
 
 NOTIFY_SECONDS = 0.05  # between two notifications: each takes a lock that all commits of the server share, and wakes every engine
 POLL_SECONDS = 1.0  # between two looks for commits of other engines, where no notification arrives
@@ -145,6 +146,17 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         engine = self._writing.engine
         values = {"name": subscriber_name(subscriber), "engine": str(engine), "value": turn_text(engine, cursor)}
         return bool(await self.connections.repeatable(self.connections.sql["advance_subscriber"], values))
+
+    async def change_gaps(self, subscriber: str, change: GapChange) -> None:
+        """Store what `change` makes of the gaps of a subscriber; see the contract."""
+        sql, name = self.connections.sql, gaps_name(subscriber)
+
+        async def write(connection: AsyncConnection[Any]) -> None:
+            [(stored,)] = await rows_of(connection, sql["lock_gaps"], {"name": name})
+            changed = change(gaps_of(subscriber, stored))
+            await rows_of(connection, sql["set_meta" if changed else "delete_meta"], {"name": name, "value": gaps_text(changed)})
+
+        await self._small_write(write)
 
     async def notifications(self) -> AsyncGenerator[None, None]:
         """Yield after commits of other engines; see the contract."""

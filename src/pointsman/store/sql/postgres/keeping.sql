@@ -62,6 +62,10 @@ INSERT INTO pointsman.meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLIC
 -- Delete a fact about the database itself.
 DELETE FROM pointsman.meta WHERE name = %(name)s;
 
+-- name: lock_gaps
+-- Lock what a subscriber has given up, and read it.
+INSERT INTO pointsman.meta AS m (name, value) VALUES (%(name)s, '[]') ON CONFLICT (name) DO UPDATE SET value = m.value RETURNING value;
+
 -- name: take_turn
 -- Take the turn of a subscriber, unless another engine with a lease has it.
 INSERT INTO pointsman.meta AS m (name, value) VALUES (%(name)s, %(engine)s::bigint || ' ' || %(begin)s::text)

@@ -259,6 +259,10 @@ SELECT EXISTS (SELECT FROM pointsman.engines WHERE lease_until > time), c.engine
 -- The states of all limits that have been used.
 SELECT name, state FROM pointsman.limits ORDER BY name;
 
+-- name: select_gaps
+-- What the subscribers have given up.
+SELECT name, value FROM pointsman.meta WHERE name >= 'gaps ' AND name < 'gaps!' ORDER BY name;
+
 -- name: select_fact
 -- A fact about the database itself.
 SELECT value FROM pointsman.meta WHERE name = %(name)s;

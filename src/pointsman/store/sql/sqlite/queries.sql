@@ -462,6 +462,10 @@ SELECT value FROM meta WHERE name = ?;
 -- How far the subscribers have read.
 SELECT name, value FROM meta WHERE name >= 'subscriber ' AND name < 'subscriber!';
 
+-- name: select_gaps
+-- What the subscribers have given up.
+SELECT name, value FROM meta WHERE name >= 'gaps ' AND name < 'gaps!' ORDER BY name;
+
 -- name: set_meta
 INSERT OR REPLACE INTO meta VALUES (?, ?);
 
