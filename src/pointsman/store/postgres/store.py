@@ -283,7 +283,7 @@ async def open_postgres(
     `lease_seconds` is how long the cases of a crashed engine wait for another one. `skew` (seconds) is added to the database's clock, for
     tests. Raises StoreError with the fix.
     """
-    connections = Connections(place_of(url), lease_seconds)
+    connections = Connections(place_of(url), lease_seconds, idle_seconds=lease_seconds)
     try:
         await connections.open()
         await schema.check(connections)
