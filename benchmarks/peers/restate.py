@@ -115,12 +115,16 @@ class Server:
     def _run(self, command: list[Any], variables: dict[str, str]) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, env=os.environ | variables, stdout=sys.stderr, stderr=sys.stderr)
 
-    def _until(self, attempt: Any) -> None:
+    def open_calls(self) -> int:
+        """Return how many calls have not ended."""
+        [row] = self._until(lambda: _answer(self.admin, "POST", "/query", {"query": OPEN_CALLS}))["rows"]
+        return int(row["number"])
+
+    def _until(self, attempt: Callable[[], Any]) -> Any:
         until = time.monotonic() + READY_SECONDS_MAX
         while True:
             with suppress(OSError, http.client.HTTPException, RuntimeError):
-                attempt()
-                return
+                return attempt()
             if time.monotonic() > until or any(process.poll() is not None for process in self._processes):
                 raise SystemExit("Restate did not start")
             time.sleep(0.02)
@@ -243,7 +247,7 @@ def waiting(folder: Path, cases: int, begin: Callable[[Server, int], None], answ
         used = server.cpu_seconds()
         time.sleep(WATCHED_SECONDS)
         idle = (server.cpu_seconds() - used) / WATCHED_SECONDS
-        [open_calls] = _answer(server.admin, "POST", "/query", {"query": OPEN_CALLS})["rows"]
+        open_calls = server.open_calls()
         resumed = []
         for case in range(min(RESUMED, cases)):
             begun = time.perf_counter()
@@ -251,7 +255,7 @@ def waiting(folder: Path, cases: int, begin: Callable[[Server, int], None], answ
             resumed.append(1e3 * (time.perf_counter() - begun))
     return {
         "bytes_each": size / cases, "open_ms": open_ms, "usable_ms": open_ms + resumed[0], "resumed_ms": statistics.median(resumed),
-        "idle_load": idle, "invocations": open_calls["number"],
+        "idle_load": idle, "invocations": open_calls,
     }  # fmt: skip
 
 
