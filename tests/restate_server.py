@@ -117,10 +117,10 @@ class Supervised:
         self._supervisor = None
 
     def until(self, holds: Callable[[], object]) -> None:
-        """Wait until something holds. What raises an error of the network does not hold yet."""
+        """Wait until something holds. What fails in the network, or with a status of HTTP, does not hold yet."""
         until = time.monotonic() + READY_SECONDS
         while True:
-            with suppress(OSError, httpx.TransportError):
+            with suppress(OSError, httpx.HTTPError):
                 if holds():
                     return
             assert time.monotonic() < until, f"{' '.join(self._command)} is not ready: {self.said()}"
@@ -193,8 +193,8 @@ class Server(Supervised):
 
     def members(self) -> int:
         """How many nodes of the cluster keep its metadata."""
-        health = self._client.get(f"{self.admin}/cluster-health")
-        return len(health.json()["metadata_cluster_health"]["members"]) if health.is_success else 0
+        health = self._client.get(f"{self.admin}/cluster-health").raise_for_status().json()
+        return len((health.get("metadata_cluster_health") or {"members": []})["members"])
 
     def call(self, path: str, value: Any = None) -> Any:
         """Call a handler once, such as `/counter/one/add`, and return its answer. The call is sent again while the server does not answer."""
@@ -215,8 +215,14 @@ class Server(Supervised):
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         """The rows of a statement about the server's own tables, such as `sys_invocation`."""
-        told = self._client.post(f"{self.admin}/query", json={"query": statement}, headers={"accept": "application/json"})
-        rows: list[dict[str, Any]] = told.raise_for_status().json()["rows"]
+        told: list[httpx.Response] = []
+
+        def asked() -> bool:  # a server that has just started does not know yet that it is alone
+            told[:] = [self._client.post(f"{self.admin}/query", json={"query": statement}, headers={"accept": "application/json"})]
+            return told[0].is_success
+
+        self.until(asked)
+        rows: list[dict[str, Any]] = told[0].json()["rows"]
         return rows
 
 
