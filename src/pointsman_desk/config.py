@@ -3,10 +3,12 @@
 import os
 import re
 import tomllib
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -14,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pointsman import is_url, postgres_place
 from pointsman_desk.case import Intent
 from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.mail.automatic import plain
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.sources.account import Account
@@ -188,7 +191,7 @@ class ApprovalConfig(BaseModel):
     """What people decide with. `reasons` are offered to close a mail without a reply.
 
     A reply about one of the intents in `four_eyes` leaves when two different people have approved the same bytes. A mail is assigned to the `lead`
-    when a person escalates it, or when it has waited for `lead_hours`.
+    when a person escalates it, or when it has waited for `lead_hours`. The desk reminds of a mail that has waited for `remind_hours`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -196,7 +199,43 @@ class ApprovalConfig(BaseModel):
     four_eyes: tuple[Intent, ...] = ()
     lead: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     lead_hours: Annotated[float, Field(gt=0, le=720)] = 24  # a day: customers expect an answer on the next one
+    remind_hours: Annotated[float, Field(gt=0, le=720)] | None = None
     reasons: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=20)] = REASONS
+
+    @model_validator(mode="after")
+    def _reminds_before_the_lead_decides(self) -> Self:
+        if self.remind_hours is not None and self.lead is not None and self.remind_hours >= self.lead_hours:
+            raise ValueError("remind_hours must be less than lead_hours; lower it or remove it")
+        return self
+
+
+class SummaryConfig(BaseModel):
+    """A mail to the addresses `to`, once a day `at` a time in an IANA time `zone`, about what waits. `pages` is where `serve` answers, for links."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: Annotated[tuple[str, ...], Field(min_length=1, max_length=50)]
+    at: time = time(8)
+    zone: str = "UTC"
+    pages: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] = "http://127.0.0.1:8480"
+
+    @field_validator("to")
+    @classmethod
+    def _are_addresses(cls, to: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := next((one for one in to if not is_address(one)), None):
+            raise ValueError(f"{wrong!r} is not a single plain address such as team@shop.example")
+        return to
+
+    @field_validator("zone")
+    @classmethod
+    def _is_known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                f"{zone!r} is not a time zone known here; name one such as Europe/Berlin, or install the package tzdata"
+            ) from None
+        return zone
 
 
 class DeskConfig(BaseModel):
@@ -208,8 +247,9 @@ class DeskConfig(BaseModel):
     has no default. Replies come from `address` and `name`; with `quotes` they quote the customer's text. `authserv` is the name that
     your mail server writes into Authentication-Results (RFC 8601), or `microsoft365`. A sender that it does not confirm gets no data of
     an order; without `authserv`, no sender does. Without `smtp` and `resend`, replies go into a maildir. `forms` send mails for
-    customers. `telemetry` is the address of an OpenTelemetry collector (OTLP over HTTP), and `webhooks` a file that declares webhooks. The desk asks `models` in order, each when the one before it fails, within the `budget`; without models it works offline,
-    by rules. Relative paths start at the file's folder.
+    customers. `summary` is a mail about what waits. `telemetry` is the address of an OpenTelemetry collector (OTLP over HTTP), and
+    `webhooks` a file that declares webhooks. The desk asks `models` in order, each when the one before it fails, within the `budget`;
+    without models it works offline, by rules. Relative paths start at the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -235,6 +275,7 @@ class DeskConfig(BaseModel):
     follow_up: FollowUpConfig = FollowUpConfig()
     limits: LimitsConfig = LimitsConfig()
     approval: ApprovalConfig = ApprovalConfig()
+    summary: SummaryConfig | None = None
     telemetry: str | None = None
     webhooks: Path | None = None
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails at the same time; a local model rarely handles more
@@ -249,6 +290,12 @@ class DeskConfig(BaseModel):
     def _one_way_out(self) -> Self:
         if self.smtp is not None and self.resend is not None:
             raise ValueError("smtp and resend are both set; remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _is_not_its_own_team(self) -> Self:
+        if self.summary is not None and any(plain(one) == plain(self.address) for one in self.summary.to):
+            raise ValueError(f"summary.to: {self.address} is the desk's own address, where it takes in mails; name the team's")
         return self
 
     @field_validator("database")

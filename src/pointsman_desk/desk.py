@@ -33,7 +33,7 @@ from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import Taken, ingest
 from pointsman_desk.standing import CASES_MAX, SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
-from pointsman_desk.steps import COUNTERSIGN, FOLLOW_UP, SORT
+from pointsman_desk.steps import COUNTERSIGN, FOLLOW_UP, SORT, SUPPORT_MAIL
 from pointsman_desk.wiring import Desk
 
 TURN_MAX = 64  # mails that one source takes in before another one gets its turn
@@ -137,6 +137,9 @@ async def work_off(
         await either(_quiet(desk, run, arrivals, quiet), arrivals.news.wait(), stop.wait())
         if arrivals.news.is_set():
             quiet.clear()
+    if desk.summaries is not None and not stop.is_set():
+        await desk.summaries.begin()  # it counts what waits now that the mails have been read
+        await either(desk.engine.idle(horizon_seconds=HORIZON_SECONDS), stop.wait())
     run.problems += arrivals.take_problems()
     return run
 
@@ -275,7 +278,7 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
 
 async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
     """Redrive every parked case, except replies in doubt or refused and cases that a rule parked."""
-    parked = await desk.engine.reader.cases(status=Status.PARKED, limit=CASES_MAX)
+    parked = await desk.engine.reader.cases(process=SUPPORT_MAIL, status=Status.PARKED, limit=CASES_MAX)
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)

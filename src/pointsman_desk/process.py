@@ -90,14 +90,14 @@ class Lead(NamedTuple):
 def support_mail(
     safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None,
     send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None, four_eyes: frozenset[Intent] = frozenset(),
-    lead: Lead | None = None,
+    lead: Lead | None = None, reminds: timedelta | None = None,
 ) -> Process[Case]:  # fmt: skip
     """Build the process. `safety` is the transport's policy for a send that a crash interrupted.
 
     The desk asks `models` models in order; the last one costs nothing. All calls share the `limit` and the `budget`. Without a
     `follow_up`, a case ends when its reply is sent. Sending takes at most `send_seconds` and a permit of `send_limit`.
     A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes. What waits for a person is
-    passed on to the `lead`.
+    passed on to the `lead`. The desk `reminds` of what has waited so long.
     """
     support = Process(SUPPORT_MAIL, Case, budget=budget)
     _accept_mails(support)
@@ -113,7 +113,8 @@ def support_mail(
     guard = Guard(*CHECKS, repairs_max=2, models=models, free_models=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)
     validate_ = support.node(validate.validate, writes="verdict", inline=True)
-    approve = _approve(support, lead)
+    ladder = _ladder(reminds, lead)
+    approve = _approve(support, ladder)
     address = support.node(send.address, writes="addressing", inline=True)
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
@@ -145,7 +146,7 @@ def support_mail(
         *(ask(why, holds) for why, holds in FOR_A_PERSON),
         when("the limit of automatic replies is not checked yet", lambda c: c.allowance is None and not c.approved, allow),
         ask("the limit of automatic replies is reached", lambda c: c.is_bounded),
-        *_countersigned(support, approve, four_eyes, lead),
+        *_countersigned(support, approve, four_eyes, ladder),
         when("no person has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
         *_after_it_left(support, follow_up),
@@ -170,24 +171,24 @@ def _accept_mails(support: Process[Case]) -> None:
     )  # fmt: skip
 
 
-def _approve(support: Process[Case], lead: Lead | None) -> Pause:
+def _approve(support: Process[Case], ladder: list[Any]) -> Pause:
     """Return the pause for a person's decision on the draft and its recipients."""
     return support.pause(
         name=APPROVE, writes="approval", answer=Approval, shows=SHOWN, edits=EDITED,
-        beside=BESIDE, ladder=_passed_on(lead),
+        beside=BESIDE, ladder=ladder,
     )  # fmt: skip
 
 
-def _passed_on(lead: Lead | None) -> list[Any]:
+def _ladder(reminds: timedelta | None, lead: Lead | None) -> list[Any]:
     """Return the ladder of a decision: nothing decides it but a person."""
-    return [] if lead is None else [reassign(lead.after, lead.name)]
+    return [*([] if reminds is None else [remind(reminds)]), *([] if lead is None else [reassign(lead.after, lead.name)])]
 
 
-def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent], lead: Lead | None) -> tuple[Rule[Case], ...]:
+def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent], ladder: list[Any]) -> tuple[Rule[Case], ...]:
     """Return the rules that let a second person decide on an approved reply about one of these intents."""
     second = support.pause(
         name=COUNTERSIGN, writes="second", answer=Approval, shows=SHOWN, edits=EDITED,
-        beside=(*BESIDE, "approval"), ladder=_passed_on(lead),
+        beside=(*BESIDE, "approval"), ladder=ladder,
     )  # fmt: skip
 
     def needs_two(case: Case) -> bool:

@@ -182,6 +182,7 @@ class Round:
         clock, run = self._desk.clock, self._run
         waits = [stop.wait(), self._arrivals.news.wait(), clock.wait(stop, LOOK_SECONDS)]
         if self._told and not (run.started or run.joined or run.problems):
+            await self._begin_summary()
             await at_desk.either(*waits)
             return
         self._since = self._since or clock.monotonic()
@@ -190,6 +191,12 @@ class Round:
         if quiet.is_set() or clock.monotonic() - self._since >= TOLD_SECONDS:
             self._run, self._since, self._told = at_desk.Run(), 0.0, True
             await self._tell(self._desk, run)
+            await self._begin_summary()
+
+    async def _begin_summary(self) -> None:
+        """Start today's summary when it is due: it counts what waits, so the mails are read first."""
+        if self._desk.summaries is not None:
+            await self._desk.summaries.begin()
 
     async def _quiet(self, quiet: asyncio.Event) -> None:
         await self._desk.engine.idle(horizon_seconds=LOOK_SECONDS)

@@ -17,7 +17,7 @@ from pointsman_desk.mail.forms import form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.threads import Place
 from pointsman_desk.places import tables_for, threads_of
-from pointsman_desk.steps import SORT
+from pointsman_desk.steps import SORT, SUPPORT_MAIL
 
 SEND = "send"
 """The name of the effect that sends a reply."""
@@ -212,7 +212,7 @@ def reasons(row: CaseRow, entries: Iterable[EffectRow]) -> str:
 
 async def probably_automatic(reader: Reader) -> list[CaseRow]:
     """Return the cases in which a person must say whether a machine sent the mails."""
-    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
+    return [row for row in await reader.cases(process=SUPPORT_MAIL, status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
 
 
 _SENDING: dict[tuple[Status, str | None], str] = {

@@ -61,6 +61,7 @@ from pointsman_desk.process import FollowUp, Lead, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+from pointsman_desk.summary import Summaries, summaries_of
 
 if TYPE_CHECKING:  # it needs psycopg
     from pointsman_desk.shared import SharedTables
@@ -74,7 +75,7 @@ T = TypeVar("T", bound=BaseModel)
 class Desk:
     """An open desk. `stays_open` says whether it goes on after a command, so that the command need not wait for what follows.
 
-    `turn` is its turn at the folder or mbox file, if desks share it.
+    `turn` is its turn at the folder or mbox file, if desks share it. `summaries` are the mails to its team, if it sends any.
     """
 
     engine: Engine
@@ -87,6 +88,7 @@ class Desk:
     clock: Clock
     turn: Turn | None = None
     stays_open: bool = False
+    summaries: Summaries | None = None
 
     def mails(self) -> Iterator[Found]:
         """Yield the mails of the folder or mbox file, if one is configured. Raises MailboxMissing, at any mail."""
@@ -280,7 +282,7 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
         send_seconds=config.send_seconds, send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
-        lead=_lead(config),
+        lead=_lead(config), reminds=None if config.approval.remind_hours is None else timedelta(hours=config.approval.remind_hours),
     )  # fmt: skip
 
 
@@ -396,15 +398,35 @@ async def open_desk(
     elif config.database is not None:
         settings["lease_seconds"] = lease_seconds
     settings |= engine_settings
+    processes: list[Process[Any]] = [process]
+    resources: dict[str, Any] = {"models": asked, "transport": transport or configured}
+    if (summaries := summaries_of(config, safety or its_safety)) is not None:
+        processes.append(summaries.process)
+        resources |= summaries.resources
+        settings["subscribers"] = [*settings.get("subscribers", ()), *([summaries] if needs == "everything" else [])]
     async with _kept(config, needs, SystemRandom()) as kept:  # closed after the engine: its last sends may write to them
-        settings["resources"] = kept.resources | {"models": asked, "transport": transport or configured}
-        async with Engine.open(config.cases, [process], **settings) as engine:
+        settings["resources"] = kept.resources | resources
+        async with Engine.open(config.cases, processes, **settings) as engine:
+            if summaries is not None:
+                summaries.use(engine)
             kept.sent_replies.record_cases(engine.reader.incarnation)
             conversations = _conversations(config, engine, kept)
             used = (transport or configured).name
             turn = turn_of(config, f"folder {config.mailbox}", settings["clock"], SystemRandom(), seconds=lease_seconds)
             try:
-                yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"], turn, stays_open)
+                yield Desk(
+                    engine,
+                    process,
+                    config,
+                    asked,
+                    used,
+                    safety or its_safety,
+                    conversations,
+                    settings["clock"],
+                    turn,
+                    stays_open,
+                    summaries,
+                )
             finally:
                 await _left(turn)
 

@@ -14,7 +14,7 @@ from pointsman_desk.case import RISKIEST_FIRST
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.standing import CASES_MAX, INTERRUPTED, SEND, is_interrupted, may_go_on, reasons, returned_to
-from pointsman_desk.steps import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC
+from pointsman_desk.steps import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC, SUPPORT_MAIL
 
 CASE_WIDTH = 5  # 99,999 cases
 INTENT_WIDTH = 14  # the longest intent
@@ -30,7 +30,7 @@ async def listed(reader: Reader, rows: Sequence[CaseRow], config: DeskConfig) ->
         if await is_interrupted(config, reader, row):
             case["why"] = INTERRUPTED
     returned = {}
-    for row in await reader.cases(status=Status.PARKED, limit=CASES_MAX):
+    for row in await reader.cases(process=SUPPORT_MAIL, status=Status.PARKED, limit=CASES_MAX):
         if (bounced := await returned_to(reader, row)) is not None:
             returned[bounced] = row.id
     for case in cases:

@@ -16,6 +16,7 @@ from pointsman_desk.cli.shown import remember
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.folder import reader_of
 from pointsman_desk.standing import CASES_MAX, Beside, beside
+from pointsman_desk.steps import SUPPORT_MAIL
 
 
 def cases(
@@ -35,7 +36,7 @@ def cases(
 
     async def look() -> list[dict[str, Any]]:
         async with reader_of(settings) as reader:
-            rows = await reader.cases(status=status, limit=CASES_MAX)
+            rows = await reader.cases(process=SUPPORT_MAIL, status=status, limit=CASES_MAX)
             return [case for case in await listed(reader, rows, settings) if search is None or is_found(case, search)]
 
     found = or_exit(lambda: asyncio.run(look()))

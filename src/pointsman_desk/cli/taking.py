@@ -35,6 +35,7 @@ from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
 from pointsman_desk.places import bookmark_of, tables_for
 from pointsman_desk.standing import CASES_MAX
+from pointsman_desk.steps import SUPPORT_MAIL
 from pointsman_desk.wiring import Desk, after_restore, models_named, source_of
 
 HOST, PORT = "127.0.0.1", 8480  # where the running desk listens
@@ -214,7 +215,7 @@ def _tell(settings: DeskConfig, done: Run, *, as_json: bool) -> None:
 
     async def look() -> tuple[list[CaseRow], list[dict[str, Any]]]:
         async with reader_of(settings) as reader:
-            rows = await reader.cases(limit=CASES_MAX)
+            rows = await reader.cases(process=SUPPORT_MAIL, limit=CASES_MAX)
             numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
             return rows, [] if as_json else await listed(reader, [row for row in rows if row.id in numbers], settings)
 

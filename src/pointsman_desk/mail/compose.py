@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from typing import Literal
 
 from pointsman_desk.case import Language, Letter, Mail, Reply
 from pointsman_desk.errors import HeaderRefused
@@ -95,11 +96,11 @@ def _quotation(mail: Mail, language: Language) -> str:
     return "\n".join([" ".join(said.split()), *(f"> {line}".rstrip() for line in text.split("\n"))])
 
 
-def compose(letter: Letter) -> bytes:
+def compose(letter: Letter, *, submitted: Literal["auto-replied", "auto-generated"] = "auto-replied") -> bytes:
     """Return the bytes of a mail: ASCII with CRLF, always the same for the same letter.
 
     The standard library is not used, because it turns long identifiers into encoded words, which breaks threads. Subject and names
-    are encoded by RFC 2047, the text by RFC 2045 6.7, and an automatic reply is marked by RFC 3834 5.
+    are encoded by RFC 2047, the text by RFC 2045 6.7, and an automatic letter is marked as `submitted` (RFC 3834 5).
 
     Raises HeaderRefused if a value contains a control character, such as a line break, an address is not a single plain addr-spec,
     or an identifier is empty, too long or not ASCII.
@@ -120,7 +121,7 @@ def compose(letter: Letter) -> bytes:
     if letter.references:
         fields.append(("References", "\r\n ".join(map(_id, letter.references))))
     if letter.automatic:
-        fields += [("Auto-Submitted", "auto-replied"), ("X-Auto-Response-Suppress", "All")]
+        fields += [("Auto-Submitted", submitted), ("X-Auto-Response-Suppress", "All")]
     fields += [
         ("MIME-Version", "1.0"),
         ("Content-Type", "text/plain; charset=utf-8"),

@@ -8,7 +8,7 @@ from pointsman import CaseQuery, CaseRow, EffectRow, Order, Reader, Status, Task
 from pointsman.web import WorkListPage
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.standing import may_go_on, parked_by_rule, reasons, standing_of
-from pointsman_desk.steps import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT
+from pointsman_desk.steps import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT, SUPPORT_MAIL
 from pointsman_desk.wiring import Desk
 
 WORDS_MAX = 160  # characters of a mail's first words: two lines of the list
@@ -50,7 +50,7 @@ def work_list_of(desk: Desk) -> WorkListPage:
 
     async def values(_: object, tasks: Sequence[Task]) -> Mapping[str, Any]:
         automatic = await desk.engine.tasks(process=desk.process.name, pause=SORT, limit=GROUP_MAX)
-        counts = {one.place: one.cases for one in await reader.count_places() if one.status is Status.WAITING}
+        counts = {one.place: one.cases for one in await reader.count_places(process=SUPPORT_MAIL) if one.status is Status.WAITING}
         lines = await lines_of(reader, {*(task.case for task in tasks), *(task.case for task in automatic.rows)})
         return {
             "lines": lines,
