@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         ValueRefused,
         VersionNotAccepted,
     )
+    from pointsman.kernel.answering import Pending
     from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
     from pointsman.kernel.snapshot import Status
     from pointsman.mappings.http import http_outcome, raise_for_outcome
@@ -78,7 +79,6 @@ if TYPE_CHECKING:
     from pointsman.runtime.blocking import BlockingEngine, open_blocking
     from pointsman.runtime.called import CaseFilter
     from pointsman.runtime.clock import Clock, SystemClock
-    from pointsman.runtime.decisions import Pending
     from pointsman.runtime.engine import Engine
     from pointsman.runtime.starts import Delivered, Started
     from pointsman.runtime.subscribers import Delivery, GivenUp, Subscriber
@@ -109,6 +109,7 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "definition.state": "Blob Failure Private Searchable State",
     "definition.transactions": "Database Transaction",
     "errors": "AlreadyAnswered AnswerInvalid BudgetSpent Busy CheckError DefinitionError EngineStopped InputInvalid NoModelResponse NotSent NotWaiting PointsmanError Refused Rejected Stale StoreAway StoreError StoreForeign StoreLocked StoreNewer StoreUnwritable SubprocessCrashed UnknownCase UnknownProcess ValueRefused VersionNotAccepted",
+    "kernel.answering": "Pending",
     "kernel.rows": "CaseRow EffectRow EventRow",
     "kernel.snapshot": "Status",
     "mappings.http": "http_outcome raise_for_outcome",
@@ -127,7 +128,6 @@ _NAMES: Mapping[str, str] = MappingProxyType({
     "runtime.blocking": "BlockingEngine open_blocking",
     "runtime.called": "CaseFilter",
     "runtime.clock": "Clock SystemClock",
-    "runtime.decisions": "Pending",
     "runtime.engine": "Engine",
     "runtime.starts": "Delivered Started",
     "runtime.subscribers": "Delivery GivenUp Subscriber",

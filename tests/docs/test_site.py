@@ -16,7 +16,18 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *PAGES]
-PACKAGES = ["", "client", "functional", "integrations/langgraph", "integrations/opentelemetry", "models", "server", "testing", "web"]
+PACKAGES = [
+    "",
+    "client",
+    "functional",
+    "integrations/langgraph",
+    "integrations/opentelemetry",
+    "models",
+    "server",
+    "testing",
+    "web",
+    "restate",
+]
 
 
 def in_the_navigation(entry: object) -> list[str]:

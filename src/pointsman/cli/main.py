@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "import-langgraph": "taking_over.import_langgraph",
     "serve": "serving.serve",
     "worker": "working.worker",
+    "restate": "restating.restate",
     "draw": "looking.draw",
     "verify": "verifying.verify_command",
     "map": "looking.map_command",

@@ -18,11 +18,11 @@ from pointsman.functional.process import SLEEP, EntrypointProcess, Final, plain,
 from pointsman.functional.program import BodyProgram
 from pointsman.functional.record import RESULT, RecordEntry, Returned, Thread
 from pointsman.functional.tasks import Task, TaskGroup
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.program import add_front
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.blocking import BlockingEngine
-from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.session import Rested
 from pointsman.store.query import CaseQuery

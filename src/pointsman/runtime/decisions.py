@@ -2,48 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
-
-from pydantic import ValidationError
+from typing import Any
 
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.signature import show
-from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Refused, Stale, ValueRefused
-from pointsman.kernel import people
-from pointsman.kernel.codec import adapter_of, check_name, check_text, codec_of, describe, digest_of
+from pointsman.errors import AlreadyAnswered, Conflict, NotWaiting, Refused, Stale
+from pointsman.kernel.answering import Pending, answer_cells, declared_pause, pending_of
+from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Answered, Assigned, Reconsidered
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, PauseRow
-from pointsman.kernel.snapshot import AT_REST, Cell, Status
-from pointsman.kernel.timers import escalates_to, expires_at
-from pointsman.runtime.cases import Cases, state_of
+from pointsman.kernel.snapshot import AT_REST, Status
+from pointsman.kernel.timers import expires_at
+from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.session import CaseSession
 from pointsman.store.base import CaseReader
-
-
-class Pending(NamedTuple):
-    """A pause that waits for an answer. Give it with `Engine.resume(token, ...)`.
-
-    `shown` has the fields that the answer decides on, and `beside` the other fields that are shown. `digest` is the digest of `shown`.
-    `edits` are the shown fields that an answer may rewrite.
-    `assignee` is the person who is asked. `since` and `expires_at` are when the pause opened and when it expires (Unix seconds), and `escalates_to`
-    is to whom its ladder passes it on next.
-    """
-
-    case: int
-    pause: str
-    token: str
-    digest: str
-    shown: Mapping[str, Any]
-    beside: Mapping[str, Any]
-    answer: type
-    since: float
-    assignee: str | None = None
-    expires_at: float | None = None
-    process: str = ""
-    edits: tuple[str, ...] = ()
-    escalates_to: str = ""
 
 
 class Decisions:
@@ -65,7 +38,8 @@ class Decisions:
 
     async def pending(self, case: int) -> Pending:
         """Return the open pause of a case; see `Engine.pending`."""
-        return _pending(*await self._asked(case))
+        session, declared, pause = await self._asked(case)
+        return pending_of(session.process, session.case, declared, pause)
 
     async def assign(self, case: int, to: str, *, by: str, note: str) -> CaseRow:
         """Assign the open pause of a case; see `Engine.assign`."""
@@ -88,7 +62,7 @@ class Decisions:
             if row.status is not Status.WAITING or pause is None or pause.closed is not None or self._sleeps(row):
                 raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
             session = await self._cases.session(row)
-            declared = _declared(session, pause)
+            declared = declared_pause(session.program, session.case, pause)
             if declared is not None:
                 return session, declared, pause
             await self._show_afresh(session)
@@ -109,14 +83,14 @@ class Decisions:
                 await self._wait_until_resting(row.id)
                 continue
             session = await self._cases.session(row)
-            declared = _declared(session, pause)
+            declared = declared_pause(session.program, session.case, pause)
             if declared is None:
                 await self._show_afresh(session)
                 continue
             deadline = expires_at(declared, pause)
             if deadline is not None and deadline <= self._clock.now():
                 raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
-            cells = _answer_cells(session, declared, answer, edits, by)
+            cells = answer_cells(session.process, declared, answer, edits, by)
             with suppress(Conflict, Refused):  # the case has changed meanwhile: look at it again
                 return await self._cases.row(await self._cases.apply(session, Answered(declared.name, by, cells), drives=True))
 
@@ -160,54 +134,3 @@ class Decisions:
         """Decide again after the code has changed or removed the pause, so that nobody answers the old one."""
         with suppress(Conflict):
             await self._cases.apply(session, Reconsidered(), drives=True)
-
-
-def _declared(session: CaseSession, pause: PauseRow) -> Pause | None:
-    """Return the pause that the code declares, or None if it no longer shows what the stored pause showed."""
-    cells = session.case.snapshot.cells
-    declared = session.program.pause(session.case.row.id, cells, session.process.called(pause.name))
-    return declared if declared is not None and digest_of(cells, declared.shows) == pause.digest else None
-
-
-def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
-    state = state_of(session.process, session.case.snapshot.cells)
-    shown = {name: getattr(state, name) for name in declared.shows}
-    beside = {name: getattr(state, name) for name in declared.beside}
-    return Pending(
-        pause.case,
-        declared.name,
-        pause.token,
-        pause.digest,
-        shown,
-        beside,
-        declared.answer,
-        pause.opened_at,
-        pause.assignee,
-        expires_at(declared, pause),
-        session.process.name,
-        declared.edits,
-        escalates_to(declared, pause.assignee),
-    )
-
-
-def _check_signature(pause: Pause, answer: object, by: str) -> None:
-    """Raise AnswerInvalid if a signed field of the answer names somebody else than the person who answers."""
-    if (problem := people.other_signer(answer, by)) is not None:
-        raise AnswerInvalid(f"the answer to {pause.name!r} {problem}.")
-
-
-def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Mapping[str, object], by: str) -> dict[str, Cell]:
-    codec = codec_of(session.process.state)
-    not_editable = sorted(set(edits) - set(pause.edits))
-    if not_editable:
-        editable = ", ".join(pause.edits) or "nothing"
-        raise AnswerInvalid(f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}.")
-    try:
-        checked = adapter_of(pause.answer).validate_python(answer)
-        _check_signature(pause, checked, by)
-        cells = {pause.writes[0]: codec.write(pause.writes[0], checked, pause.name)}
-        return cells | {name: codec.encode(name, value, pause.name) for name, value in edits.items()}
-    except ValidationError as error:
-        raise AnswerInvalid(f"the answer does not fit {show(pause.answer)}: {describe(error)}.") from None
-    except ValueRefused as error:
-        raise AnswerInvalid(f"the answer was refused: {error}") from None

@@ -14,6 +14,7 @@ from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, LeaseLost, StoreAway, ValueRefused
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
@@ -24,7 +25,7 @@ from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, StoreClock, SystemClock
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.decisions import Decisions, Pending
+from pointsman.runtime.decisions import Decisions
 from pointsman.runtime.intake import Intakes
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits

@@ -3,23 +3,22 @@
 import json
 import logging
 from collections.abc import Mapping
-from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from pointsman.definition.checks import inputs_of
 from pointsman.definition.messages import Accept
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel import happenings
-from pointsman.kernel.codec import adapter_of, check_text, check_whole, codec_of, describe, message_of
+from pointsman.kernel.codec import adapter_of, check_text, check_whole, describe, message_of
 from pointsman.kernel.hiding import hiding, leaves
+from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.messages import PARENT_ENDED, body_of
-from pointsman.kernel.people import asked_at
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
-from pointsman.kernel.snapshot import Cell, Status
+from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.intake import Intakes
@@ -67,7 +66,7 @@ class Starts:
         check_text("tenant", new.tenant)
         check_whole("priority", new.priority)
         _check_key("correlation", new.correlation)
-        came = happenings.StartAsked(new, _input_cells(registered, state))
+        came = happenings.StartAsked(new, input_cells(registered, state))
         known = await self._store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
         if known is not None:
             return Started(known.id, duplicate=True)
@@ -154,7 +153,7 @@ class Starts:
         if accept.starts is False:
             return await self._cases.apart(self._cases.deliver(post, released))
         new = NewCase(process.name, process.version, None, post.to.tenant, priority, post.to.correlation)
-        came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
+        came = happenings.StartAsked(new, input_cells(process, accept.inputs(value)))
         return await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
 
 
@@ -189,45 +188,3 @@ def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
     if len(fitting) != 1:
         raise InputInvalid(f"process {process.name!r} accepts {known}; say which with name=.")
     return fitting[0]
-
-
-def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
-    """Check the inputs of a start and encode them as cells."""
-    if not isinstance(cast("object", state), (process.state, Mapping)):
-        raise InputInvalid(
-            f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
-        )
-    given = vars(state) if isinstance(state, process.state) else dict(state)
-    required, inputs, answered = inputs_of(process.state), _given_at_start(process), _answered(process)
-    for name, value in given.items():
-        written = name not in inputs or (
-            name in answered and value != process.state.model_fields[name].get_default(call_default_factory=True)
-        )
-        if value is not None and written and name in process.state.model_fields:
-            message = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
-            raise InputInvalid(message)
-    if not isinstance(state, process.state):
-        try:
-            state = process.state.model_validate(given)
-        except ValidationError as error:
-            raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
-    codec = codec_of(process.state)
-    missing = [name for name in required if not hasattr(state, name)]  # as in a state of `model_construct`, which checks nothing
-    if missing:
-        raise InputInvalid(f"process {process.name!r} cannot start: field {min(missing)!r} is missing.")
-    values = {name: getattr(state, name) for name in inputs}
-    return {name: codec.encode(name, value, "") for name, value in values.items() if value is not None or name in required}
-
-
-@lru_cache(maxsize=1_024)  # as many processes and versions as a program will have
-def _given_at_start(process: AnyProcess) -> tuple[str, ...]:
-    """The fields that a start may give, in the order of the state: its inputs, and what messages write."""
-    inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
-    return tuple(name for name in process.state.model_fields if name in inputs)
-
-
-@lru_cache(maxsize=1_024)
-def _answered(process: AnyProcess) -> frozenset[str]:
-    """The fields that only a person at a pause writes."""
-    by_messages = {name for accept in process.accepts_messages.values() for name in accept.writes}
-    return frozenset(name for name in process.state.model_fields if asked_at(process, name) is not None) - by_messages

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 from starlette.requests import Request
 
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.rows import EventRow
 from pointsman.operations.redaction import Private, Redacted, private_fields
-from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Forbidden, Principal, Scope, permit
 from pointsman.store.query import CasePage, CaseQuery

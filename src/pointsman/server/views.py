@@ -20,12 +20,12 @@ from pointsman.client.schemas import (
 )
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.people import asks_a_person
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.operations.export import outcome_fields
 from pointsman.operations.history import History
-from pointsman.runtime.decisions import Pending
 from pointsman.runtime.persons import PersonErased
 from pointsman.store.base import IntakePaused
 

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pointsman.client.schemas import NAME_MAX, TEXT_MAX
 from pointsman.errors import Refused, ValueRefused
-from pointsman.runtime.decisions import Pending
+from pointsman.kernel.answering import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of

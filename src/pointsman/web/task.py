@@ -11,10 +11,10 @@ from starlette.responses import RedirectResponse, Response
 
 from pointsman.client.schemas import TaskView
 from pointsman.errors import AnswerInvalid, NotWaiting, PointsmanError, Stale
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.events import Kind
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.history import EVENTS_MAX
-from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.forms import CSRF, Form, FormOutdated, form_of

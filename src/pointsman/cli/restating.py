@@ -1,0 +1,67 @@
+"""`pointsman restate`: serve processes to a Restate server."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pointsman.cli.places import load_processes, load_resources
+from pointsman.cli.subscribing import NotInstalled
+from pointsman.cli.terminal import App, Resources, or_exit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pointsman.definition.process import AnyProcess
+
+restate = typer.Typer(help="Run processes on Restate.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@restate.callback()
+def group() -> None:
+    """Run processes on Restate."""
+
+
+@restate.command()
+def serve(
+    app: App = None,
+    resources: Resources = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 9080,
+    admin: Annotated[
+        str | None, typer.Option(metavar="URL", help="Register with the server whose admin API is there.", show_default=False)
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where that server reaches this program (default: host and port).", show_default=False)
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="The plain functions that run at once.")] = 16,
+) -> None:
+    """Serve processes to a Restate server until SIGTERM or Ctrl-C. GET /health answers while they are served."""
+
+    def body() -> None:
+        where = (host, port, admin, address or f"http://{host}:{port}")
+        asyncio.run(_serve(load_processes(app), load_resources(resources), threads, *where))
+
+    or_exit(body)
+
+
+async def _serve(
+    processes: "Sequence[AnyProcess]", resources: "Mapping[str, Any]", threads: int, host: str, port: int, admin: str | None, address: str
+) -> None:
+    from pointsman.runtime.worker import stop_signals  # noqa: PLC0415
+
+    try:
+        from pointsman import restate as on_restate  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise NotInstalled("Restate needs more packages; install them with `pip install 'pointsman[restate]'`.") from None
+    application = on_restate.restate_app(processes, resources, threads=threads)
+
+    async def ready() -> None:
+        if admin is not None:
+            await on_restate.register(admin, address)
+        print(f"Serving Restate at {host}:{port}; stop with SIGTERM or Ctrl-C.", file=sys.stderr, flush=True)
+        print("READY", flush=True)  # for the program that waits for it
+
+    with stop_signals() as stop:
+        await on_restate.serve(application, host, port, stop, ready)

@@ -1,0 +1,275 @@
+"""The virtual object of a case: its handlers, and how the result of a turn is kept.
+
+A case is an object, its key the process and the number. A handler is one happening, and Restate runs one of them at a time. It reads the record,
+takes a turn inside one journaled call, and keeps the result: the record, the events, and a message to itself for the next step. So no case waits
+inside an invocation, and the journal of each is short.
+
+An effect is called in the invocation after the one that committed its intent. If the program dies during the call, that invocation runs again, finds its
+own mark, calls nothing and records the interruption. The machine then treats the effect as one in doubt.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter
+from restate import ObjectContext, ObjectSharedContext, RunOptions, TerminalError, VirtualObject
+from restate.retry_policy import InvocationRetryPolicy
+from restate.serde import JsonSerde, Serde
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import PointsmanError, UnknownCase
+from pointsman.kernel.answering import declared_pause, pending_of
+from pointsman.kernel.happenings import Resolved
+from pointsman.kernel.hiding import HIDDEN
+from pointsman.kernel.program import program_of
+from pointsman.kernel.snapshot import Status
+from pointsman.restate.record import NAME, Record, Stamped, key_of, numbers, seed_of
+from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, refusing, started
+from pointsman.restate.work import Work
+
+T = TypeVar("T")
+
+LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
+RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
+NONCE_BITS = 64
+_STATUSES = {"InputInvalid": 422, "AnswerInvalid": 422, "ValueRefused": 422, "UnknownCase": 404, "UnknownProcess": 404}
+
+
+class _Json(Serde[T]):
+    """Values of one type as JSON."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._adapter = TypeAdapter(kind)
+
+    def serialize(self, obj: T | None) -> bytes:
+        return b"" if obj is None else self._adapter.dump_json(obj, exclude_defaults=True)
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return self._adapter.validate_json(buf) if buf else None
+
+    def plain(self, obj: T) -> Any:
+        return self._adapter.dump_python(obj, mode="json")
+
+
+_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND = _Json(Record), _Json(TurnResult), _Json(Stamped), _Json(Arrival), _Json(ChildFound)
+
+
+def _named(key: str) -> tuple[str, int]:
+    """The process and the number of a case. Raises TerminalError."""
+    name, _, number = key.rpartition(":")
+    if not number.isdecimal():
+        raise TerminalError(f"UnknownCase: {key!r} is not the key of a case; write it as process:number.", 404)
+    return name, int(number)
+
+
+def _delay(seconds: float) -> timedelta | None:
+    # A millisecond more, because the delay counts in them and a timer that comes early would be set again.
+    return timedelta(seconds=seconds, milliseconds=1) if seconds else None
+
+
+_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], None]] = {
+    "answer": lambda turn, asked: turn.answer(asked["token"], asked["answer"], asked.get("by", ""), asked.get("edits") or {}),
+    "assign": lambda turn, asked: turn.assign(asked.get("to", ""), asked.get("by", ""), asked.get("note", "")),
+    "cancel": lambda turn, asked: turn.cancel(asked.get("by", ""), asked.get("why", "")),
+    "redrive": lambda turn, asked: turn.redrive(asked.get("by", ""), asked.get("why", ""), asked.get("fields") or {}),
+    "resolve": lambda turn, asked: turn.resolve(Resolved(**{"by": "", "why": "", **asked})),
+}
+"""The handlers for people and programs, by name."""
+
+
+def case_object(work: Work) -> VirtualObject:
+    """The virtual object whose handlers move cases."""
+    case = VirtualObject(
+        NAME, "A case of Pointsman.", inactivity_timeout=LONGEST_CALL, abort_timeout=LONGEST_CALL, enable_lazy_state=True,
+        invocation_retry_policy=RETRIES,
+    )  # fmt: skip
+    handlers = _Handlers(work)
+    handlers.handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver")}
+    for name in ("show", "events"):
+        case.handler(name, kind="shared")(getattr(handlers, name))
+    for name, do in _OUTSIDE.items():
+        case.handler(name)(handlers.outside(do))
+    return case
+
+
+class _Handlers:
+    """The handlers of a case's object. `handles` are those that a handler calls, as the SDK knows them."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.handles: Mapping[str, Any] = {}
+
+    async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+        """Start the case, or find it."""
+        record, (name, number), wanted = await ctx.get("case", _RECORD), _named(ctx.key()), Start(**asked)
+        if record is not None:
+            same = record.seed == wanted.seed
+            return {"case": number, "duplicate": same, "taken": not same} | (_as_child(record) if same and wanted.home else {})
+
+        async def turn() -> TurnResult:
+            try:
+                return started(self._work, name, number, wanted)
+            except PointsmanError as error:
+                return TurnResult(refused=refusing(error))
+
+        result = await ctx.run_typed("start", turn, RunOptions(_RESULT))
+        answer = self._keep(ctx, result)
+        return answer if result.record is None or not wanted.home else answer | _as_child(result.record)
+
+    async def step(self, ctx: ObjectContext, revision: int) -> None:
+        """Take the step that is due at this revision."""
+        record = await ctx.get("case", _RECORD)
+        if record is None or record.row.revision != revision or record.row.status not in _MOVES:
+            return  # another happening came first
+        known, nonce = record, f"{self._work.random.getrandbits(NONCE_BITS):x}"
+
+        async def mark() -> str:
+            return nonce
+
+        # The mark is durable before the call begins. A later run of this invocation finds the mark of the one that died.
+        begun = await ctx.run_typed("begin", mark, RunOptions(JsonSerde()))
+
+        async def turn() -> TurnResult:
+            one = Turn(self._work, known)
+            if begun == nonce:
+                await one.step()
+            else:
+                one.interrupted()
+            return one.result()
+
+        result = await ctx.run_typed("step", turn, RunOptions(_RESULT))
+        if result.child is not None:
+            child = await self._started_child(ctx, known.row.id, result.child)
+
+            async def after() -> TurnResult:
+                one = Turn(self._work, known)
+                one.go_on(child)
+                return one.result()
+
+            result = await ctx.run_typed("child", after, RunOptions(_RESULT))
+        self._keep(ctx, result)
+
+    async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+        """Put a message into the inbox of the case."""
+        arrival = _ARRIVAL.deserialize(json.dumps(asked).encode())
+        assert arrival is not None
+        return await self._change(ctx, lambda turn: turn.take_in(arrival))
+
+    def outside(self, do: Callable[[Turn, dict[str, Any]], None]) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
+        """A handler for somebody outside."""
+
+        async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+            return await self._change(ctx, lambda turn: do(turn, asked))
+
+        return handle
+
+    async def show(self, ctx: ObjectSharedContext) -> dict[str, Any]:
+        """Tell of the case."""
+        record = await ctx.get("case", _RECORD)
+        if record is None:
+            raise TerminalError(f"UnknownCase: {UnknownCase(_named(ctx.key())[1])}", 404)
+        return shown(self._work, record)
+
+    async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
+        """Tell the events of the case."""
+        names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
+        return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
+
+    async def _change(self, ctx: ObjectContext, do: Callable[[Turn], None]) -> dict[str, Any]:
+        """Take a turn for a caller."""
+        record = await ctx.get("case", _RECORD)
+
+        async def turn() -> TurnResult:
+            if record is None:
+                return TurnResult(refused=refusing(UnknownCase(_named(ctx.key())[1])))
+            one = Turn(self._work, record)
+            try:
+                do(one)
+            except PointsmanError as error:
+                return TurnResult(refused=refusing(error))
+            return one.result()
+
+        return self._keep(ctx, await ctx.run_typed("turn", turn, RunOptions(_RESULT)))
+
+    def _keep(self, ctx: ObjectContext, result: TurnResult) -> dict[str, Any]:
+        """Keep what a turn leaves, and return the answer to the caller. Raises TerminalError for a caller that is refused."""
+        if result.record is not None:
+            ctx.set("case", result.record, _RECORD)
+        for stamped in result.events:
+            ctx.set(f"event {stamped.revision:08d}", stamped, _EVENTS)
+        for to, arrival in result.sent:
+            ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
+        if result.later is not None:
+            ctx.object_send(self.handles["step"], ctx.key(), result.later.revision, send_delay=_delay(result.later.seconds))
+        if result.refused is not None:
+            raise TerminalError(f"{result.refused.error}: {result.refused.message}", _STATUSES.get(result.refused.error, 409))
+        return result.answer
+
+    async def _started_child(self, ctx: ObjectContext, parent: int, wanted: ChildWanted) -> ChildFound:
+        """Start a child, or find the one that was started with this key. If that one was cancelled, start another one."""
+        key, number = wanted.key, 1
+        while True:
+            seed = seed_of(wanted.process, wanted.tenant, key)
+            begun = Start(seed, texts=wanted.texts, key=key, tenant=wanted.tenant, priority=wanted.priority)
+            asked = begun._replace(parent=parent, home=ctx.key(), result=wanted.result)._asdict()
+            answer: dict[str, Any] = {"taken": True}
+            places = numbers(seed)
+            while answer.get("taken"):
+                try:
+                    answer = await ctx.object_call(self.handles["start"], key_of(wanted.process, next(places)), asked)
+                except TerminalError as refused:
+                    return ChildFound(refused=f"child {wanted.process!r} cannot be started: {refused.message}")
+            found = _FOUND.deserialize(json.dumps(answer["child"]).encode())
+            assert found is not None
+            if found.row is not None and found.row.status is not Status.CANCELLED:
+                return found
+            number += 1
+            key = f"{wanted.key}/{number}"
+
+
+_MOVES = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
+
+
+def _as_child(record: Record) -> dict[str, Any]:
+    """What a parent is told of its child."""
+    fields = {name: row for name, row in record.fields.items() if name == record.result}
+    return {"child": _FOUND.plain(ChildFound(record.row, fields))}
+
+
+def shown(work: Work, record: Record) -> dict[str, Any]:
+    """What the handler `show` tells of a case: its row, its fields as JSON, its open pause and its ledger. Private values are hidden."""
+    row = record.row
+    process = work.registry.accepting(row.process, row.version)
+    private = frozenset(record.fields) if process is None else process.private
+    fields = {name: HIDDEN if name in private else json.loads(field.text) for name, field in record.fields.items()}
+    return {
+        **row._asdict(), "fields": fields, "pause": _asked(process, record, private),
+        "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
+        "branches": [branch.name for branch in record.branches],
+    }  # fmt: skip
+
+
+def _asked(process: AnyProcess | None, record: Record, private: frozenset[str]) -> dict[str, Any] | None:
+    """The open pause, if a person can answer it now."""
+    pause = record.pause
+    if process is None or pause is None or record.row.status is not Status.WAITING:
+        return None
+    try:
+        case = record.case(process)
+    except PointsmanError:
+        return None
+    declared = declared_pause(program_of(process), case, pause)
+    if declared is None:
+        return None
+    pending = pending_of(process, case, declared, pause)._asdict() | {"answer": TypeAdapter(declared.answer).json_schema()}
+    hidden = {part: {name: HIDDEN if name in private else value for name, value in pending[part].items()} for part in ("shown", "beside")}
+    plain: dict[str, Any] = TypeAdapter(Any).dump_python(pending | hidden, mode="json")
+    return plain
+
+
+def _plain(stamped: Stamped) -> list[dict[str, Any]]:
+    return [
+        {"revision": stamped.revision, "at": stamped.at, **event._asdict(), "facts": json.loads(event.facts)} for event in stamped.events
+    ]  # fmt: skip

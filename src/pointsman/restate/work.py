@@ -1,0 +1,64 @@
+"""What the turns of one program share: its processes, the calls of their functions, and the clock."""
+
+import random as chance
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import BudgetSpent
+from pointsman.restate.offered import check_offered
+from pointsman.runtime.begun import Begun
+from pointsman.runtime.branches import Advance, BranchRunner
+from pointsman.runtime.calls import Calls
+from pointsman.runtime.clock import Clock, SystemClock
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.late import LateResults
+from pointsman.runtime.lease import Lease
+from pointsman.runtime.limits import Limits
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
+from pointsman.runtime.registry import Registry
+from pointsman.runtime.resources import check_resources
+from pointsman.runtime.threads import Threads
+from pointsman.runtime.watchdog import Watchdog
+from pointsman.store.base import Failpoints, no_failpoints
+from pointsman.store.memory import MemoryStore
+
+THREADS = 16  # plain functions that run at once, as many as an engine has
+
+
+class Work:
+    """Calls the functions of some processes. Raises DefinitionError if a process needs what is missing.
+
+    `resources` are what the functions name, `threads` how many plain functions run at once. Make it anywhere, and use it in one event loop.
+    """
+
+    def __init__(
+        self, processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS,
+        clock: Clock | None = None, random: chance.Random | None = None, failpoints: Failpoints = no_failpoints,
+    ) -> None:  # fmt: skip
+        self.registry = Registry(processes)
+        self._resources = resources or {}
+        check_offered([*self.registry])
+        check_resources([*self.registry], self._resources)
+        self.clock: Clock = clock or SystemClock()
+        self.random = random or chance.SystemRandom()
+        # The calls tell a store of blobs, of waits for a thread and of late results. Here it is empty, because Restate has the cases.
+        nothing = MemoryStore()
+        self.ports = Ports(nothing, self.clock, self.random, failpoints, Lease(nothing, self.clock))
+        self._threads = Threads(threads, self.clock)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """The calls of functions, in the event loop that first asks for them."""
+        return Calls(self.ports, self._resources, self._threads, Begun(self.ports.store), Watchdog(self.clock, self.registry))
+
+    def branches(self, keep: Advance) -> BranchRunner:
+        """What runs the branches of a step; `keep` takes the ends of branches while others run."""
+        commits = Commits(self.ports, Recent(), self._threads, lambda _, __: None, lambda: None)
+        return BranchRunner(self.ports, self.calls, Limits(self.ports, ()), LateResults(commits), keep, _no_budget)
+
+
+async def _no_budget(*_: object) -> BudgetSpent | None:
+    return None

@@ -1,0 +1,135 @@
+"""Virtual objects in memory, as a Restate server runs them: one invocation at a time, with a journal that outlives the death of the program.
+
+A journal checks that each run of an invocation asks for the same entries in the same order. `dies_at` is the moment, counted over all invocations, at
+which the program dies once: before the journal has an entry, or before it has what the entry brought.
+"""
+
+import asyncio
+import heapq
+import json
+from collections import defaultdict
+from typing import Any
+
+from restate import TerminalError, VirtualObject
+
+from pointsman.testing.clock import ManualClock
+
+
+class Died(BaseException):
+    """The program died."""
+
+
+class Journal:
+    """The context of one invocation."""
+
+    def __init__(self, world: "Objects", key: str) -> None:
+        self._world, self._key = world, key
+        self._kept: list[tuple[str, Any]] = []
+        self._place = 0
+
+    def again(self) -> None:
+        self._place = 0
+
+    def key(self) -> str:
+        return self._key
+
+    async def get(self, name: str, serde: Any) -> Any:
+        async def stored() -> bytes:
+            return self._world.states[self._key].get(name, b"")
+
+        return serde.deserialize(await self._entry(f"get {name}", stored))
+
+    async def state_keys(self) -> list[str]:
+        return [*self._world.states[self._key]]
+
+    def set(self, name: str, value: Any, serde: Any) -> None:
+        if self._asks(f"set {name}"):
+            self._world.states[self._key][name] = serde.serialize(value)
+
+    def object_send(self, handler: Any, key: str, arg: Any, send_delay: Any = None) -> None:
+        if self._asks(f"send {handler.__name__}"):
+            self._world.send(handler.__name__, key, arg, 0.0 if send_delay is None else send_delay.total_seconds())
+
+    async def object_call(self, handler: Any, key: str, arg: Any) -> Any:
+        async def called() -> Any:
+            return await self._world.call(handler.__name__, key, arg)
+
+        return await self._entry(f"call {handler.__name__} {key}", called)
+
+    async def run_typed(self, name: str, action: Any, options: Any) -> Any:
+        async def run() -> bytes:
+            return options.serde.serialize(await action())
+
+        return options.serde.deserialize(await self._entry(f"run {name}", run))
+
+    async def _entry(self, what: str, make: Any) -> Any:
+        """What an entry brought. The journal has the entry before it has that."""
+        self._asks(what)
+        place = self._place - 1
+        if self._kept[place][1] is None:
+            value = await make()
+            self._world.passes()
+            self._kept[place] = (what, value)
+        return self._kept[place][1]
+
+    def _asks(self, what: str) -> bool:
+        """Ask for the next entry. Return whether it is new."""
+        new = self._place == len(self._kept)
+        if new:
+            self._world.passes()
+            self._kept.append((what, None))
+        kept = self._kept[self._place][0]
+        assert kept == what, f"the journal has {kept!r} where the code asks for {what!r}"
+        self._place += 1
+        return new
+
+
+class Objects:
+    """The objects of one kind, and their time."""
+
+    def __init__(self, clock: ManualClock, *, dies_at: int = 0) -> None:
+        self.clock = clock
+        self.dies_at = dies_at
+        self.entries = 0
+        self.deaths = 0
+        self.states: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self._object: VirtualObject | None = None
+        self._due: list[tuple[float, int, str, str, Any]] = []
+        self._sent = 0
+
+    def serve(self, case: VirtualObject) -> None:
+        """Have these handlers called from now on."""
+        self._object = case
+
+    def passes(self) -> None:
+        """Count an entry of a journal, or die at it."""
+        self.entries += 1
+        if self.entries == self.dies_at:
+            raise Died
+
+    def send(self, handler: str, key: str, arg: Any, seconds: float) -> None:
+        self._sent += 1
+        heapq.heappush(self._due, (self.clock.now() + seconds, self._sent, handler, key, json.loads(json.dumps(arg))))
+
+    async def call(self, handler: str, key: str, arg: Any = None) -> Any:
+        """Call a handler, again after each death of the program. Raises TerminalError."""
+        assert self._object is not None
+        journal = Journal(self, key)
+        function = self._object.handlers[handler].fn
+        while True:
+            journal.again()
+            try:
+                return await (function(journal) if arg is None else function(journal, json.loads(json.dumps(arg))))  # type: ignore[call-arg]
+            except Died:
+                self.deaths += 1
+                await asyncio.sleep(0)
+
+    async def work(self, *, until: float = float("inf")) -> None:
+        """Do what is due, and let time pass to what is due later, up to a time."""
+        while self._due and self._due[0][0] <= until:
+            at, _, handler, key, arg = heapq.heappop(self._due)
+            self.clock.advance(max(0.0, at - self.clock.now()))
+            try:
+                await self.call(handler, key, arg)
+            except TerminalError as refused:
+                raise AssertionError(f"{handler} was refused: {refused}") from None

@@ -1,0 +1,353 @@
+"""Cases as virtual objects, in memory: the same ends as on an engine, and what a death of the program at each entry of each journal does."""
+
+import asyncio
+import json
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from objects_in_memory import Died, Objects
+from orders import Approval, Checked, Outside, orders
+from pydantic_core import to_json
+from restate import TerminalError
+from trips import trips
+
+from pointsman import Database, DefinitionError, Process, State, finish, otherwise, when
+from pointsman.restate.objects import case_object
+from pointsman.restate.work import Work
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.world import World
+from tiers import figure
+
+ITEMS = ("tea", "rare", "coffee", "lost")
+YES = {"agreed": True, "by": "anna"}
+ALWAYS = -1
+ORDERS, TRIPS = orders(), trips()
+EVERY = figure("RESTATE_EVERY", 16)  # a program dies at one moment of so many
+
+
+class Cluster:
+    """A cluster in memory with the process of orders. Its program dies at the `time`-th passing of the failpoint `dies_in`."""
+
+    def __init__(self, *, dies_at: int = 0, dies_in: str = "", time: int = 1) -> None:
+        self.outside = Outside()
+        self.objects = Objects(ManualClock(), dies_at=dies_at)
+        self.calls: Counter[str] = Counter()
+        self._dies_in, self._time = dies_in, time
+        self.serve(ORDERS)
+
+    def serve(self, *processes: Process[Any]) -> None:
+        work = Work(processes, {"outside": self.outside}, clock=self.objects.clock, random=Random(7), failpoints=self._pass)
+        self.objects.serve(case_object(work))
+
+    def _pass(self, label: str) -> None:
+        self.calls[label] += 1
+        if label == self._dies_in and self._time in {self.calls[label], ALWAYS}:
+            raise Died
+
+    async def start(self, item: str, seed: str = "one", number: int = 1) -> dict[str, Any]:
+        asked = {"seed": seed, "inputs": {"item": item}, "key": seed}
+        told: dict[str, Any] = await self.objects.call("start", f"orders:{number}", asked)
+        return told
+
+    async def show(self, number: int = 1) -> dict[str, Any]:
+        shown: dict[str, Any] = await self.objects.call("show", f"orders:{number}")
+        return shown
+
+    async def ask(self, handler: str, asked: dict[str, Any], number: int = 1) -> dict[str, Any]:
+        told: dict[str, Any] = await self.objects.call(handler, f"orders:{number}", asked)
+        return told
+
+    async def soon(self) -> None:
+        """Let pass what is due within a minute."""
+        await self.objects.work(until=self.objects.clock.now() + 60)
+
+    async def finish(self, item: str) -> dict[str, Any]:
+        """Start a case, answer its pause, and let it end."""
+        await self.start(item)
+        await self.soon()
+        if (pause := (await self.show())["pause"]) is not None:
+            await self.ask("answer", {"token": pause["token"], "answer": YES, "by": "anna"})
+        await self.objects.work()
+        return await self.show()
+
+
+def on_an_engine(item: str) -> tuple[dict[str, Any], Counter[str]]:
+    outside = Outside()
+    world = World(ORDERS, resources={"outside": outside}, people={"approval": Approval(**YES)})
+
+    async def story() -> int:
+        case = await world.start(ORDERS, {"item": item})
+        await world.wait_until_resting()
+        return case
+
+    case = world.run(story)
+    return world.state(case), Counter(effect for effect, _ in outside.deliveries)
+
+
+def trip_on_an_engine(country: str) -> tuple[dict[str, Any], str | None, Counter[str]]:
+    outside = Outside()
+    world = World(*TRIPS, resources={"outside": outside})
+
+    async def story() -> int:
+        case = await world.start(TRIPS[0], {"country": country})
+        await world.wait_until_resting()
+        return case
+
+    case = world.run(story)
+    return world.state(case), world.case(case).outcome, Counter(effect for effect, _ in outside.deliveries)
+
+
+async def trip_on_restate(cluster: Cluster, country: str) -> dict[str, Any]:
+    cluster.serve(*TRIPS)
+    await cluster.objects.call("start", "trips:1", {"seed": "one", "inputs": {"country": country}})
+    await cluster.objects.work()
+    shown: dict[str, Any] = await cluster.objects.call("show", "trips:1")
+    return shown
+
+
+@pytest.mark.parametrize("country", ["france", "full", "moon"])
+def test_children_branches_and_compensations_end_on_restate_as_on_an_engine(country: str) -> None:
+    fields, outcome, effects = trip_on_an_engine(country)
+
+    cluster = Cluster()
+    shown = asyncio.run(trip_on_restate(cluster, country))
+
+    assert shown["outcome"] == outcome
+    assert shown["status"] == ("parked" if country == "moon" else "done")
+    assert shown["fields"] == json.loads(to_json(fields))
+    assert Counter(effect for effect, _ in cluster.outside.deliveries) == effects
+
+
+def test_a_program_that_dies_anywhere_on_a_trip_repeats_no_effect() -> None:
+    whole = Cluster()
+    asyncio.run(trip_on_restate(whole, "full"))
+
+    for entry in range(1, whole.objects.entries + 1, EVERY):
+        cluster = Cluster(dies_at=entry)
+        shown = asyncio.run(trip_on_restate(cluster, "full"))
+
+        assert cluster.objects.deaths == 1
+        assert shown["outcome"] == "reversed", f"entry {entry}"
+        assert len({*cluster.outside.deliveries}) == 2, f"entry {entry}"
+
+
+def test_a_cancelled_case_cancels_its_child() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        cluster.serve(*trips(waits=True))
+        await cluster.objects.call("start", "trips:1", {"seed": "one", "inputs": {"country": "france"}})
+        await cluster.soon()
+        [child] = [key for key in cluster.objects.states if key.startswith("visas:")]
+
+        await cluster.objects.call("cancel", "trips:1", {"by": "otto", "why": "no trip"})
+        await cluster.soon()
+
+        assert (await cluster.objects.call("show", child))["status"] == "cancelled"
+        assert (await cluster.objects.call("show", "trips:1"))["status"] == "cancelled"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_case_ends_on_restate_as_it_does_on_an_engine(item: str) -> None:
+    fields, effects = on_an_engine(item)
+
+    cluster = Cluster()
+    shown = asyncio.run(cluster.finish(item))
+
+    assert shown["status"] == "done"
+    assert shown["outcome"] == "sent"
+    assert {**shown["fields"], "slept": 0} == json.loads(to_json({**fields, "slept": 0}))
+    assert Counter(effect for effect, _ in cluster.outside.deliveries) == effects
+
+
+def test_a_program_that_dies_at_any_entry_of_a_journal_loses_and_repeats_nothing() -> None:
+    whole = Cluster()
+    asyncio.run(whole.finish("coffee"))
+
+    for entry in range(1, whole.objects.entries + 1, EVERY):
+        cluster = Cluster(dies_at=entry)
+        shown = asyncio.run(cluster.finish("coffee"))
+
+        effects = Counter(effect for effect, _ in cluster.outside.deliveries)
+        assert cluster.objects.deaths == 1
+        assert effects["mail"] == 1, f"entry {entry}"
+        assert effects["book"] <= 1, f"entry {entry}"
+        assert len({key for effect, key in cluster.outside.deliveries if effect == "pay"}) == 1, f"entry {entry}"
+        assert shown["status"] == "done" or "'book' is in doubt" in shown["reason"], f"entry {entry}"
+
+
+async def paused(cluster: Cluster) -> dict[str, Any]:
+    """Start a case that waits for an answer, and return its pause."""
+    await cluster.start("coffee")
+    await cluster.soon()
+    pause: dict[str, Any] = (await cluster.show())["pause"]
+    return pause
+
+
+def refused(told: pytest.ExceptionInfo[TerminalError]) -> str:
+    return told.value.message.partition(":")[0]
+
+
+def test_a_start_with_the_same_seed_finds_the_case_and_another_seed_is_told_that_the_number_is_taken() -> None:
+    cluster = Cluster()
+    first = asyncio.run(cluster.start("tea"))
+
+    again, other = asyncio.run(cluster.start("tea")), asyncio.run(cluster.start("tea", seed="two"))
+
+    assert first["status"] == "running"
+    assert again["duplicate"]
+    assert other["taken"]
+
+
+def test_an_answer_is_taken_once_and_only_with_the_token_of_what_was_shown() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        pause = await paused(cluster)
+        assert pause["shown"] == {"item": "coffee", "price": 600}
+
+        with pytest.raises(TerminalError) as unknown:
+            await cluster.ask("answer", {"token": "other", "answer": YES, "by": "anna"})
+        with pytest.raises(TerminalError) as unfit:
+            await cluster.ask("answer", {"token": pause["token"], "answer": {"agreed": "perhaps"}, "by": "anna"})
+        await cluster.ask("redrive", {"by": "otto", "why": "a new price", "fields": {"price": 700}})
+        with pytest.raises(TerminalError) as stale:
+            await cluster.ask("answer", {"token": pause["token"], "answer": YES, "by": "anna"})
+        await cluster.soon()
+        now = (await cluster.show())["pause"]
+        told = await cluster.ask("answer", {"token": now["token"], "answer": YES, "by": "anna"})
+        with pytest.raises(TerminalError) as second:
+            await cluster.ask("answer", {"token": now["token"], "answer": YES, "by": "ben"})
+
+        assert (refused(unknown), refused(unfit), refused(stale), refused(second)) == (
+            "NotWaiting",
+            "AnswerInvalid",
+            "Stale",
+            "AlreadyAnswered",
+        )
+        assert now["shown"]["price"] == 700
+        assert told["status"] == "running"
+
+    asyncio.run(story())
+
+
+def test_a_pause_that_nobody_answers_takes_the_answer_of_its_ladder() -> None:
+    cluster = Cluster()
+    asyncio.run(cluster.start("coffee"))
+
+    asyncio.run(cluster.objects.work())
+    shown = asyncio.run(cluster.show())
+
+    assert (shown["status"], shown["outcome"]) == ("done", "refused")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_cancelled_case_calls_nothing_more(running: bool) -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        if running:
+            await cluster.start("tea")
+        else:
+            await paused(cluster)
+
+        await cluster.ask("cancel", {"by": "otto", "why": "the customer left"})
+        await cluster.objects.work()
+
+        shown = await cluster.show()
+        assert (shown["status"], shown["reason"]) == ("cancelled", "the customer left")
+        assert cluster.outside.deliveries == []
+
+    asyncio.run(story())
+
+
+def test_an_effect_in_doubt_that_may_not_be_repeated_parks_its_case_until_a_person_resolves_it() -> None:
+    async def story() -> None:
+        cluster = Cluster(dies_in="effect.called", time=3)
+        shown = await cluster.finish("tea")
+        assert shown["status"] == "parked"
+        doubt = next(entry for entry in shown["effects"] if entry["status"] == "in_doubt")
+        assert doubt["effect"] == "book"
+
+        said = {"key": doubt["key"], "happened": True, "by": "otto", "why": "it is in the book", "outcome": "book done"}
+        await cluster.ask("resolve", said)
+        await cluster.objects.work()
+
+        assert (await cluster.show())["outcome"] == "sent"
+        assert cluster.outside.count("book") == 1
+
+    asyncio.run(story())
+
+
+def test_a_step_that_kills_the_program_again_and_again_parks_its_case() -> None:
+    cluster = Cluster(dies_in="node.call", time=ALWAYS)
+
+    shown = asyncio.run(cluster.finish("tea"))
+
+    assert shown["status"] == "parked"
+    assert shown["reason"].startswith("the engine died 8 times while step 'ask_price' was running")
+
+
+def test_a_case_that_waits_goes_on_under_newer_code_and_repeats_nothing() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        pause = await paused(cluster)
+
+        cluster.serve(orders(Checked))
+        await cluster.ask("answer", {"token": pause["token"], "answer": YES, "by": "anna"})
+        await cluster.objects.work()
+
+        shown = await cluster.show()
+        assert shown["fields"]["checked"] == "checked"
+        assert shown["outcome"] == "sent"
+        assert cluster.calls["node.called"] == 3
+
+    asyncio.run(story())
+
+
+def test_a_case_of_a_version_that_no_code_accepts_is_blocked_until_there_is_such_code() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        await cluster.start("tea")
+
+        cluster.serve(orders(version=3, accepts={2: None}))
+        await cluster.soon()
+        blocked = await cluster.show()
+        cluster.serve(orders(version=2, accepts={1: None}))
+        await cluster.ask("redrive", {"by": "otto", "why": "the code is back"})
+        await cluster.objects.work()
+
+        assert blocked["status"] == "blocked"
+        assert (await cluster.show())["outcome"] == "sent"
+
+    asyncio.run(story())
+
+
+def test_the_events_of_a_case_are_kept_in_their_order() -> None:
+    cluster = Cluster()
+    asyncio.run(cluster.finish("tea"))
+
+    events = asyncio.run(cluster.objects.call("events", "orders:1"))
+
+    kinds = [event["kind"] for event in events]
+    assert (kinds[0], kinds[-1]) == ("accepted", "finished")
+    assert kinds.count("effect.intended") == kinds.count("effect.settled") == 4
+    assert [event["revision"] for event in events] == sorted(event["revision"] for event in events)
+
+
+def test_what_restate_does_not_offer_is_refused_when_a_process_is_registered() -> None:
+    class Entry(State):
+        item: str
+        written: str | None = None
+
+    book = Process("book", Entry)
+
+    @book.transaction(writes="written")
+    def write(item: str, *, db: Database) -> str:
+        return item
+
+    book.rules(when("not written yet", lambda c: c.written is None, write), otherwise(finish("written")))
+
+    with pytest.raises(DefinitionError, match="transaction 'write' has no database on Restate; make it an effect, or run it on SQLite"):
+        Work([book])
