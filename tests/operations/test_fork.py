@@ -14,8 +14,12 @@ from typer.testing import CliRunner
 from pointsman import AtLeastOnce, Context, Engine, Idempotent, Process, Retry, State, finish, otherwise, when
 from pointsman.cli.main import app
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import Refused, StoreError
+from pointsman.errors import Refused, StoreError, StoreUnwritable
+from pointsman.kernel.rows import Transition
+from pointsman.kernel.snapshot import Status
 from pointsman.operations.fork import Trial, fork_case, try_fork
+from pointsman.store.forking import Forked, write_fork
+from pointsman.store.sqlite_core import SqliteCore
 from pointsman.testing.clock import ManualClock
 
 CALLS: list[str] = []
@@ -180,3 +184,23 @@ def test_the_commands_write_look_at_and_try_a_fork(tmp_path: Path, monkeypatch: 
     assert "No effect was called, and nothing is stored." in text
     assert found["calls"] == [{"case": 1, "effect": "send", "arguments": {"reply": "Dear ada"}}]
     assert CALLS == []
+
+
+def test_a_fork_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked = Forked(1, "0" * 32, [Transition(1, 0, 0, 0.0, Status.READY)], [], [])
+    with monkeypatch.context() as full:
+        full.setattr(SqliteCore, "apply", failing)
+        with pytest.raises(StoreUnwritable, match=rf"the disk that holds {tmp_path}/fork.db is full"):
+            write_fork(tmp_path / "fork.db", forked, now=0.0)
+    left = list(tmp_path.iterdir())
+
+    write_fork(tmp_path / "fork.db", Forked(1, "0" * 32, [], [], []), now=0.0)
+
+    assert left == []
+    assert [file.name for file in tmp_path.iterdir()] == ["fork.db"]
+
+
+def failing(*_: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    raise error

@@ -54,6 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("erase", "--person", HALF, "--why", "x"), "the call cannot be sent: person: Input should be a valid string"),
         (("erase", "--person", "x" * 201, "--why", "x"), "the call cannot be sent: person: String should have at most 200 characters"),
         (("redeliver", HALF), "the call cannot be sent: subscriber: Input should be a valid string"),
+        (("bulk", "cancel", "--reason", "", "--why", "x", "--yes"), "--reason is empty, and would find each case; give it a text, or leave it out."),
+        (("bulk", "cancel", "--status", "waiting", "--words", " ", "--why", "x", "--yes"), "--words is empty, and would find each case"),
         (("stats", "--last", "99999999999999d"), "--last: '99999999999999d' is longer than 36,500 days; give a shorter time."),
         (("export", "1", "--blobs", "{folder}/file"), "{folder}/file cannot be used (File exists); name another file or folder, or mend that one."),
         (("fork", "1", "--at", "1", "--into", "{folder}/" + "f" * 300), "cannot be used (File name too long); name another file or folder"),

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -725,3 +726,12 @@ def test_a_clock_that_was_set_back_does_not_come_before_what_was_committed(tmp_p
         asyncio.run(committed(times))
         assert asyncio.run(found(tmp_path / "dead.db")) == highest
         assert asyncio.run(found(path)) == highest
+
+
+@pytest.mark.parametrize(("free", "says"), [(4_096, "is full; free some space"), (10_000_000, "cannot be read or written")])
+def test_a_disk_without_room_for_the_shared_memory_is_full(free: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    assert says in str(sqlite_file.explain(tmp_path / "cases.db", error))

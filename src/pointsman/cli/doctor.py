@@ -53,7 +53,9 @@ async def _look(place: Path | str, processes: list[AnyProcess]) -> list[Finding]
                 stand = await stand_of(reader, now if health.times.now is None else health.times.highest)
             found += of_cases(stand, health, processes)
     except (PointsmanError, OSError) as error:
-        found.append(Finding("cases" if found else "database", Level.FAIL, "cannot be read", str(error)))
+        found.append(
+            Finding(*(("cases", Level.FAIL, "cannot be read") if found else ("database", Level.FAIL, "no engine can use it")), str(error))
+        )
     return found
 
 

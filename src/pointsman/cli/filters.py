@@ -80,7 +80,7 @@ def _options(
     search: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only cases with this value in a searchable field.")
     ] = None,
-    words: Annotated[str, _only("with these words in their searchable fields")] = "",
+    words: Annotated[str | None, _only("with these words in their searchable fields")] = None,
 ) -> None:
     """The filters."""
 
@@ -110,7 +110,11 @@ def _filters(**given: Any) -> Filters:
     given["status"] = given["status"] or ()
     given["search"] = dict(map(_field, given["search"] or ()))
     given["waiting_before"] = _time("--waiting-since", given.pop("waiting_since"))
-    given["text"] = given.pop("words")
+    words = given.pop("words")
+    for option, text in (("--reason", reason), ("--words", words)):
+        if text is not None and not text.strip():
+            exit_with(f"{option} is empty, and would find each case; give it a text, or leave it out.")
+    given["text"] = words or ""
     return Filters(CaseQuery(**given), step, reason, unchanged)
 
 

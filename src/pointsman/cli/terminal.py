@@ -1,5 +1,6 @@
 """What the commands share: the options, the terminal, and how errors end a command."""
 
+import errno
 import json
 import os
 import sys
@@ -69,6 +70,8 @@ def or_exit(body: Callable[[], T]) -> T:
     except PointsmanError as error:
         exit_with(str(error))
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            exit_with("the disk is full; free some space, and repeat the command.")
         if error.filename is None or error.strerror is None:
             exit_with(str(error))
         exit_with(f"{error.filename} cannot be used ({error.strerror}); name another file or folder, or mend that one.")

@@ -94,7 +94,8 @@ async def _due(reader: Reader, now: float) -> tuple[int, float]:
 
 def of_store(health: StoreHealth, now: float) -> Iterator[Finding]:
     """Say how the database is, by the clock of this machine (Unix seconds)."""
-    yield Finding("database", Level.OK, f"{health.server.kind} {health.server.version}, {health.room.size:,} bytes")
+    size = f", {health.room.size:,} bytes" if health.room.size else ""  # of tables of an earlier release it is not known
+    yield Finding("database", Level.OK, f"{health.server.kind} {health.server.version}{size}")
     if health.closed:
         yield Finding("closed", Level.FAIL, "no engine may open it", health.closed)
     yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.server.settings.items()))
@@ -140,7 +141,7 @@ def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess])
     yield _engines(stand, health, alive)
     yield _code(stand, processes)
     yield _backlog(stand, bool(alive))
-    yield from _limits(stand)
+    yield from _limits(stand, processes)
     yield _doubts(stand.doubts)
     yield _parked(stand.counts)
     if blocked := stand.counts.get(Status.BLOCKED, 0):
@@ -219,7 +220,7 @@ def _backlog(stand: Stand, alive: bool) -> Finding:
     )
 
 
-def _limits(stand: Stand) -> Iterator[Finding]:
+def _limits(stand: Stand, processes: Sequence[AnyProcess]) -> Iterator[Finding]:
     for name, state in sorted(stand.limits.items()):
         if state.open_until > stand.now:
             said = f"the circuit breaker of {name} is open until {format_time(state.open_until)}, after {format_count(state.failures, 'failure')}"
@@ -229,8 +230,15 @@ def _limits(stand: Stand) -> Iterator[Finding]:
             yield Finding("limits", Level.WARN, said, "its calls go on by themselves then.")
     taken = {name: sum(until > stand.now for until in state.permits.values()) for name, state in sorted(stand.limits.items())}
     if all(max(state.open_until, state.held_until) <= stand.now for state in stand.limits.values()):
-        used = ", ".join(f"{name} {format_count(number, 'permit')} taken" for name, number in taken.items())
+        most = {node.limit.name: node.limit.concurrency for process in processes for node in process.nodes() if node.limit}
+        used = ", ".join(_taken(name, number, most.get(name)) for name, number in taken.items())
         yield Finding("limits", Level.OK, used or "none has been used")
+
+
+def _taken(limit: str, number: int, most: int | None) -> str:
+    return (
+        f"{limit} {format_count(number, 'permit')} taken" if most is None else f"{limit} {number} of {format_count(most, 'permit')} taken"
+    )
 
 
 def _doubts(doubts: Sequence[EffectRow]) -> Finding:

@@ -77,7 +77,7 @@ def search_for(dialect: Dialect, sql: Mapping[str, str], query: CaseQuery, after
     if query.process is not None or len(statuses) < len(Status):
         sources.append(sql["source_status"])
     wanted = [("search", name, searched(value)) for name, value in query.search.items()]
-    wanted += [("words", "", word) for word in sorted(words_of(query.text))]
+    wanted += [("words", "", word) for word in sorted(words_of(query.text) or query.text.split())]  # what is no word is found nowhere
     for number, (how, name, value) in enumerate(wanted):
         values |= {f"field{number}": name, f"value{number}": value}
         parts = {part: dialect.parameter.format(f"{part}{number}") for part in ("field", "value")}

@@ -10,6 +10,7 @@ from pointsman.errors import StoreError
 from pointsman.kernel.rows import EffectRow, Transition
 from pointsman.store.base import PrivateField
 from pointsman.store.memory import MemoryStore
+from pointsman.store.sqlite_backup import give_name, unfinished
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import FORKED, connect_read_only, explained, forked_case, open_writer
 from pointsman.store.statements import statements
@@ -33,7 +34,13 @@ def write_fork(path: Path, forked: Forked, *, now: float) -> None:
         raise StoreError(f"{path} is there already; name a new file for the fork.")
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; make it, or name another file.")
-    with contextlib.closing(open_writer(path)) as connection, explained(path):
+    with unfinished(path) as temporary:
+        _write(temporary, path, forked, now)
+        give_name(temporary, path)
+
+
+def _write(temporary: Path, path: Path, forked: Forked, now: float) -> None:
+    with explained(path), contextlib.closing(open_writer(temporary)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         sql = statements("sqlite")
         connection.execute(sql["name_incarnation"], (forked.incarnation,))

@@ -87,12 +87,12 @@ def _last_commit(connection: sqlite3.Connection) -> float:
 def _copied(path: Path, to: Path, made_at: Mark, failpoints: Failpoints) -> Copied:
     refuse_older(path)
     _refuse_taken(to)
-    with _temporary(to) as temporary:
-        _copy(path, temporary, made_at)
+    with unfinished(to) as temporary:
+        _copy(path, temporary, to, made_at)
         failpoints("backup.copied")
         found = _checked(temporary, to)
         failpoints("backup.checked")
-        _name(temporary, to)
+        give_name(temporary, to)
     failpoints("backup.named")
     return found
 
@@ -104,8 +104,8 @@ def _refuse_taken(to: Path) -> None:
 
 
 @contextmanager
-def _temporary(to: Path) -> Iterator[Path]:
-    """Give a file beside the copy, which only its owner can read, and delete it at the end.
+def unfinished(to: Path) -> Iterator[Path]:
+    """Give a file beside `to`, which only its owner can read, and delete it at the end. Raises StoreUnwritable.
 
     What a killed program has left there is deleted: it has values that may have been erased since.
     """
@@ -143,15 +143,15 @@ def _delete(file: Path) -> None:
         file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
-def _copy(path: Path, to: Path, made_at: Mark) -> None:
+def _copy(path: Path, temporary: Path, to: Path, made_at: Mark) -> None:
     """Copy all pages as of one moment, and note when the copy was made. The file needs no write-ahead log before an engine opens it."""
-    with closing(connect_to_look(path)) as source, closing(sqlite3.connect(to, isolation_level=None)) as copy, explained(to):
+    with closing(connect_to_look(path)) as source, closing(sqlite3.connect(temporary, isolation_level=None)) as copy, explained(to):
         source.backup(copy)
         at = backed_up_at(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
         copy.execute("PRAGMA synchronous = FULL")
         copy.execute(statements("sqlite")["set_meta"], (BACKED_UP, repr(made_at(copy) if at is None else at)))
-    shutil.copymode(path, to)
+    shutil.copymode(path, temporary)
 
 
 def _checked(copy: Path, to: Path) -> Copied:
@@ -176,8 +176,8 @@ def _look(connection: sqlite3.Connection, sql: Mapping[str, str], to: Path, size
     return Copied(to, backed_up_at(connection) or 0.0, size, counts, unsettled)
 
 
-def _name(temporary: Path, to: Path) -> None:
-    """Give the copy its name, once all of it is on the disk. Raises StoreError if another file has the name by now."""
+def give_name(temporary: Path, to: Path) -> None:
+    """Give a file its name, once all of it is on the disk. Raises StoreError if another file has the name by now."""
     _flush(temporary)
     try:
         os.link(temporary, to)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ TRY_SECONDS = 0.5  # the writer waits this long for a lock before it checks for 
 LOOKS_MAX = 1_000  # calls of `has_engine`, each of microseconds, that may delay one engine
 TRIES_QUIET = 10  # tries for a lock before the writer logs a warning: a short backup is not worth one
 STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, counting each size of those that take many rows
+SHARED_MEMORY_BYTES = 65_536  # the shared memory beside a file begins with half of it
 WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the page cache
 RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.compact` can then return unused pages a few at a time
 
@@ -312,10 +314,18 @@ def explained(path: Path) -> Iterator[None]:
         raise explain(path, error) from error
 
 
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no room for the shared memory that SQLite needs beside a file to read it."""
+    try:
+        return shutil.disk_usage(real(path).parent).free < SHARED_MEMORY_BYTES
+    except OSError:
+        return False
+
+
 def explain(path: Path, error: Exception) -> StoreError:
     """Return a StoreError that says what a SQLite error means for this file, and the fix."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith("SQLITE_FULL"):
+    if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _is_full(path)):
         return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was confirmed is lost.")
     if isinstance(error, sqlite3.Error) and is_locked(error):
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")

@@ -59,7 +59,7 @@ def fits(known: Known, query: CaseQuery) -> bool:
         return False
     if any(searched(value) != searched(known.fields.get(name, "")) for name, value in query.search.items()):
         return False
-    if not {*words_of(query.text)} <= {*words_of(" ".join(known.fields.values()))}:
+    if not {*(words_of(query.text) or query.text.split())} <= {*words_of(" ".join(known.fields.values()))}:
         return False
     of_a_pause = (query.pause, query.assignee, query.waiting_before, query.waiting_after, query.expires_before)
     if not query.tasks_only and query.order is not Order.WAITING and all(one is None for one in of_a_pause):
@@ -183,6 +183,7 @@ class FindingConformance(Scenarios):
             assert [await found(store, CaseQuery(search={"title": value}), 9) for value in ("new", "more")] == [[case], [case]]
             await store.commit(next_of(case, 3, 2, Status.DONE, outcome="sent", leaves_pause=True, search=[search_write("title", None)]))
             assert await found(store, CaseQuery(tasks_only=True), 9) == await found(store, CaseQuery(text="more"), 9) == []
+            assert await found(store, CaseQuery(text="?!"), 9) == []
             assert [(row.status, row.place, row.cases) for row in await store.count_places(process="p")] == [
                 (Status.DONE, "sent", 1), (Status.PARKED, "a", 1),
             ]  # fmt: skip
