@@ -32,6 +32,7 @@ from pointsman import (
     park,
     when,
 )
+from pointsman.operations.verify import search
 from pointsman.operations.verify.imagined import Imagination
 from pointsman.operations.verify.places import Place, Unresolved
 from pointsman.operations.verify.report import Verified, verify
@@ -271,6 +272,50 @@ def test_a_dead_end_a_loop_and_a_rule_that_is_never_chosen_are_found() -> None:
     assert bare.dead_ends[0].timeline[-1].startswith("first returns")
 
 
+class Early(State):
+    text: str
+    letter: str | None = None
+
+
+def test_a_condition_that_always_raises_is_a_dead_end_of_an_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "OUTLINE_MAX", -1)
+    process = Process("early", Early)
+    writes = process.node(letter, writes="letter")
+    process.rules(
+        when("long", lambda c: len(c.letter) > 5, finish("long")),
+        when("no letter", lambda c: c.letter is None, writes),
+        otherwise(finish("done")),
+    )
+
+    verified = verify(process)
+
+    assert [end.what for end in verified.dead_ends] == [
+        "the condition of rule 'long' raised TypeError: object of type 'NoneType' has no len(); correct the rule"
+    ]
+    assert verified.unchosen == ("no letter", "otherwise")
+
+
+class Booked(State):
+    amount: int
+    at: datetime
+    text: str
+
+
+def test_the_values_are_named_that_conditions_compute_with_or_that_stand_for_all() -> None:
+    process = Process("booked", Booked)
+    process.rules(
+        when("large", lambda c: c.amount * 2 > 10, finish("large")),
+        when("old", lambda c: c.at.year < 2000, finish("old")),
+        when("polite", lambda c: c.text.startswith("Dear"), finish("polite")),
+        otherwise(finish("done")),
+    )
+
+    verified = verify(process)
+
+    assert (verified.computed, verified.single) == (("amount", "text"), ("at (datetime)",))
+    assert "few values only, because conditions compute with them: amount, text" in told(verified)
+
+
 class Given(State):
     text: str | None
     receipt: str | None = None
@@ -333,12 +378,15 @@ def test_an_invariant_that_no_fields_can_break_is_proved_without_a_search() -> N
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_the_search_misses_no_case_of_a_process_made_by_chance(seed: int) -> None:
+def test_the_search_misses_no_case_of_a_process_made_by_chance(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     process = by_chance(seed)
     every = EveryCase(process, messages=1)
 
     walked, verified = every.walk(CASES_MAX), verify(process, messages=1)
+    monkeypatch.setattr(search, "OUTLINE_MAX", -1)
+    outlined = verify(process, messages=1)
 
+    assert every.chosen.isdisjoint(outlined.unchosen)
     assert every.broken.isdisjoint(verified.proved)
     assert every.chosen.isdisjoint(verified.unchosen)
     failures = {"not sent", "rejected", "does not answer", "dies"}

@@ -11,9 +11,9 @@ from typing import Any
 from pointsman.kernel.decide import Broken
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.snapshot import Status
-from pointsman.operations.verify.conditions import Way, look_of
+from pointsman.operations.verify.conditions import Way
 from pointsman.operations.verify.happens import Move, Standing
-from pointsman.operations.verify.places import Choice, Place, Unresolved
+from pointsman.operations.verify.places import Choice, Place, Unresolved, look_of
 from pointsman.operations.verify.search import Search
 from pointsman.operations.verify.texts import Own
 from pointsman.operations.verify.twin import MARK
@@ -35,7 +35,7 @@ def way_to(search: Search, name: str, aim: Mapping[Place, Choice]) -> Standing |
             for after, detours, broken in _after(search, at, move, aimed):
                 if broken == name:
                     return after
-                key, live = search.key(after)
+                key, live = search.keys.detailed(after)
                 if key in seen or (after.case.row.status is Status.PARKED and not after.case.unsettled):
                     continue
                 seen.add(key)

@@ -6,7 +6,6 @@ decided anew. So the search also takes ways that no case can take, and misses no
 """
 
 import dis
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
@@ -14,13 +13,9 @@ from typing import Any, NamedTuple
 
 from pointsman.kernel.snapshot import Cell
 from pointsman.operations.verify.imagined import Imagination
-from pointsman.operations.verify.places import Choice, Place, Unresolved
+from pointsman.operations.verify.places import Choice, Look, Place, Unresolved, look_of
 
 WAYS_MAX = 100  # through one condition before the search; what it looks at on others is found during the search
-_ITEM = re.compile(r"\[\d+\]")
-
-_Look = tuple[str, str]
-"""A field, and a place in it without the numbers of items."""
 
 
 class Kept(NamedTuple):
@@ -61,12 +56,12 @@ class Conditions:
         self.memo: dict[int, Kept] = {}
         self.searched = ""
         self._imagination = imagination
-        self._looks: list[set[_Look]] = []
+        self._looks: list[set[Look]] = []
         self._fields: list[frozenset[str]] = []
         self._evaluations: dict[int, Callable[[Any], bool]] = {}
-        self._later: list[set[_Look]] = []
-        self._guarded: dict[str, set[_Look]] = {}
-        self._outside: set[_Look] = set()
+        self._later: list[set[Look]] = []
+        self._guarded: dict[str, set[Look]] = {}
+        self._outside: set[Look] = set()
 
     def of_a_rule(self, condition: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
         """The condition of a rule, which keeps its result."""
@@ -111,12 +106,12 @@ class Conditions:
         """Search the invariant of this name from here on; "" is none."""
         self.searched, self._later = name, []
 
-    def looks_of(self, name: str) -> Set[_Look]:
+    def looks_of(self, name: str) -> Set[Look]:
         """Where the invariant of this name has looked."""
         return self._guarded.get(name, set())
 
     @property
-    def _always(self) -> set[_Look]:
+    def _always(self) -> set[Look]:
         return self._guarded.get(self.searched, set())
 
     def explore(self, condition: Callable[[Any], object], view: Callable[[], Any]) -> None:
@@ -184,7 +179,7 @@ class Conditions:
         return *sides, raises
 
     @staticmethod
-    def _least(ways: Ways, needed: Set[_Look]) -> Ways:
+    def _least(ways: Ways, needed: Set[Look]) -> Ways:
         """The ways, with what may still be looked at, without those of which another one decides less."""
         short = [({place: choice for place, choice in known.items() if look_of(place) in needed}, learned) for known, learned in ways]
         kept: list[tuple[Set[Any], _Way]] = []
@@ -194,7 +189,7 @@ class Conditions:
                 kept.append((items, (known, learned)))
         return [way for _, way in kept]
 
-    def _needed_after(self, number: int) -> set[_Look]:
+    def _needed_after(self, number: int) -> set[Look]:
         """Where the conditions after this one, and the invariants, may look."""
         if not self._later:
             needed = self._always | self._outside
@@ -227,7 +222,7 @@ class Conditions:
         }
         return {place: choice for place, choice in known.items() if look_of(place) in self._always}, memo
 
-    def _evaluate(self, condition: Callable[[], bool], shallow: frozenset[str], looks: set[_Look]) -> bool:
+    def _evaluate(self, condition: Callable[[], bool], shallow: frozenset[str], looks: set[Look]) -> bool:
         self._imagination.shallow = shallow
         try:
             return condition()
@@ -238,12 +233,6 @@ class Conditions:
             raise
         finally:
             self._imagination.shallow = frozenset()
-
-
-@lru_cache(maxsize=65_536)  # as many places as a search looks at, or the newest of them
-def look_of(place: Place) -> _Look:
-    """The field of a place, and the place in it without the numbers of items."""
-    return place.token.partition("<")[0], _ITEM.sub("[]", place.inner)
 
 
 def text_of(cells: Mapping[str, Cell], field: str) -> str | None:

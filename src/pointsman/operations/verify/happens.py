@@ -20,6 +20,7 @@ from pointsman.kernel.program import Program
 from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase
 from pointsman.kernel.snapshot import Cell, LogCell, Status
 from pointsman.operations.verify.conditions import Way
+from pointsman.operations.verify.outline import Recalled
 from pointsman.operations.verify.twin import Twin, may_be_none, some
 
 BEGUN_AT = 1_000.0  # any time: the rules know none
@@ -58,7 +59,7 @@ class Certain:
 class Standing(NamedTuple):
     """A case in the search: what an engine has to do, what is known about its values, and how it came there.
 
-    `number` is that of the next token, and `messages` may still come.
+    `number` is that of the next token, and `messages` may still come. A search in outline knows what is `recalled`.
     """
 
     case: Case
@@ -68,6 +69,7 @@ class Standing(NamedTuple):
     messages: int
     move: Move
     before: "Standing | None" = None
+    recalled: Recalled | None = None
 
     @property
     def rule(self) -> str:

@@ -30,7 +30,6 @@ class Imagination(Decisions):
     def __init__(self, words: Words) -> None:
         super().__init__(words)
         self.shallow: frozenset[str] = frozenset()
-        self.opaque: set[str] = set()
         self._sets: dict[Any, tuple[tuple[Any, ...], ...]] = {}
 
     def look(self, place: Place, annotation: Any) -> Any:
@@ -69,7 +68,7 @@ class Imagination(Decisions):
 
     def sample_at(self, place: Place, kind: Any) -> Any:
         """The one value that stands for all of a type, which is noted."""
-        self.opaque.add(f"{place.token.partition('#')[0]}{place.inner} ({kind})")
+        self.single.add(f"{place.name} ({getattr(kind, '__name__', kind)})")
         return _sample(kind)
 
 

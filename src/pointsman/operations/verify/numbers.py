@@ -17,7 +17,7 @@ class _Number:
         return self.of.known.get(self.spot) or Choice("between", (None, None))
 
     def whole(self) -> Any:
-        """One of the numbers that are left. Raises Unresolved."""
+        """One of the numbers that are left, to compute with. Raises Unresolved."""
         region = self._region()
         if region.how == "is":
             return region.what
@@ -25,6 +25,7 @@ class _Number:
         middle = low + 1 if low is not None else high - 1 if high is not None else 0
         if low is not None and high is not None and middle >= high:
             middle = (low + high) / 2
+        self.of.computed.add(self.spot.name)
         raise Unresolved(self.spot, (Choice("is", middle),))
 
     def _against(self, other: Any) -> int:

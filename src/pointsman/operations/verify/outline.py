@@ -3,30 +3,50 @@
 A search in outline forgets every value, so it has few states. It misses no way of a case, and takes some that no case can take.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from pointsman.definition.rules import Park
+from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.snapshot import Cell, LogCell
-from pointsman.operations.verify.conditions import Kept, Way
+from pointsman.operations.verify.conditions import Kept
+from pointsman.operations.verify.places import NOTHING_KNOWN, Choice, Known, Place, Unresolved
 from pointsman.operations.verify.proof import Constraint, Solver, TooMany
-from pointsman.operations.verify.twin import MARK, Twin
+from pointsman.operations.verify.twin import MARK, Looked, Twin
 
 ITEMS_MAX = 2  # of a log: an outline does not tell more items apart
 
 Pattern = tuple[tuple[str, str], ...]
 """Fields, each with the types of its values: more than that a condition cannot tell."""
 
+Results = tuple[tuple[int, bool], ...]
+"""What conditions resulted in, by their numbers."""
 
-class _End(NamedTuple):
-    """The rule of this number is chosen, or, with the values that are `known`, its condition raises."""
-
-    number: int
-    known: dict[Any, Any]
-
-
-_NONE: Set[str] = frozenset()
 _HOLDS, _FAILS = Kept((), holds=True), Kept((), holds=False)
 _OUTCOMES = (True, False, None)
+_NONE: Set[str] = frozenset()
+
+
+class Recalled(NamedTuple):
+    """What an outline remembers of a decision.
+
+    A rule that leads to the same step as the rule `first`, and none above that, was chosen with these `cells`. The `results` are those of
+    the conditions that read no field that was `lost` since, or is about to be written.
+    """
+
+    cells: Mapping[str, Cell]
+    first: int
+    lost: Set[str]
+    results: Results
+
+
+class _End(NamedTuple):
+    """The rule of this number is chosen or, with the values that are `known`, its condition raises."""
+
+    number: int
+    known: Known | None
 
 
 class Outline:
@@ -35,40 +55,53 @@ class Outline:
     def __init__(self, twin: Twin, chosen: set[str]) -> None:
         self._twin = twin
         self._chosen = chosen
-        self._fields: dict[int, set[str]] = {}
+        self._fields: dict[int, Set[str]] = {}
+        self._looked_at: Set[str] = _NONE
         self._outcomes: dict[tuple[int, Pattern], tuple[bool | None, ...]] = {}
-        self._ways: dict[tuple[Pattern, frozenset[tuple[int, bool]]], list[_End]] = {}
-        self._first: dict[int, int] = {}
+        self._found: dict[tuple[Pattern, Results], list[_End]] = {}
+        self._decisions: dict[tuple[int, frozenset[str]], Decision] = {}
+        self._results: dict[tuple[int, Set[str]], Results] = {}
         self._types: dict[str, str] = {}
-        for number, rule in enumerate(twin.process.ordered_rules):
-            self._first.setdefault(id(rule.step), number)
         self._steps = [id(rule.step) for rule in twin.process.ordered_rules]
+        self._places = {rule.name: number for number, rule in enumerate(twin.process.ordered_rules)}
 
-    def ways(self, cells: Mapping[str, Cell], memo: Mapping[int, Kept]) -> list[Way]:
-        """For each step that can come next with these fields, a way through the conditions to a rule that leads to it."""
-        results = {number: kept for number, kept in memo.items() if kept.stands(cells)}
-        pattern = self._pattern(cells)
-        key = pattern, frozenset((number, kept.holds) for number, kept in results.items())
-        if key not in self._ways:
-            self._ways[key] = [*self._ends(cells, pattern, results)]
-        return [Way(end.known, self._ways_through(end)) for end in self._ways[key]]
+    def decisions(self, cells: Mapping[str, Cell], recalled: Recalled | None) -> list[Decision]:
+        """A decision for each step that can come next with these fields, and for each condition that can raise."""
+        results = () if recalled is None else self.still(cells, recalled).results
+        known = self._twin.imagination.known
+        decisions = [self._decision(cells, end) for end in self._ends(cells, results)]
+        self._twin.imagination.known = known
+        return decisions
 
-    def remembered(self, cells: Mapping[str, Cell], chosen: int, written: Set[str]) -> dict[int, Kept]:
-        """The results that are remembered after a rule was chosen, whose step writes fields.
+    def recalled(self, cells: Mapping[str, Cell], rule: str, written: Set[str]) -> Recalled:
+        """What is remembered after a rule was chosen, whose step writes fields."""
+        first = self._steps.index(self._steps[self._places[rule]])
+        return Recalled(cells, first, written, self._results_of(first, written))
 
-        They are those of the rules above the first one that leads to the same step, so that it does not matter which of them was chosen.
-        """
-        first = self._first[self._steps[chosen]]
-        unwritten = [number for number in range(first + 1) if self._fields.get(number, _NONE).isdisjoint(written)]
-        kept = self._twin.conditions.kept
-        return {number: kept(number, cells, self._fields.get(number, _NONE), holds=number == chosen) for number in unwritten}
+    def still(self, cells: Mapping[str, Cell], recalled: Recalled) -> Recalled:
+        """What is still remembered, with the fields that a case has now."""
+        then = recalled.cells
+        lost = recalled.lost | {name for name in self._looked_at if _differ(then.get(name), cells.get(name))}
+        return Recalled(then, recalled.first, lost, self._results_of(recalled.first, lost))
+
+    def _results_of(self, first: int, lost: Set[str]) -> Results:
+        """The results of the conditions above this rule. Its own counts if no other rule leads to the same step."""
+        key = first, frozenset(lost)
+        if key not in self._results:
+            sole = self._steps.count(self._steps[first]) == 1
+            kept = (number for number in range(first + sole) if self._fields.get(number, _NONE).isdisjoint(lost))
+            self._results[key] = tuple((number, number == first) for number in kept)
+        return self._results[key]
 
     def _pattern(self, cells: Mapping[str, Cell]) -> Pattern:
-        return tuple((name, self._shape(cell)) for name, cell in sorted(cells.items()))
+        """The fields that conditions read."""
+        return self._within(cells, self._looked_at)
 
-    def _shape(self, cell: Cell) -> str:
-        parts = cell.parts[-ITEMS_MAX:] if isinstance(cell, LogCell) else (cell.text,)
-        return " ".join(self._type(part.partition(MARK)[0].lstrip('["')) for part in parts)
+    def _within(self, cells: Mapping[str, Cell], fields: Set[str]) -> Pattern:
+        return tuple([(name, self._type_of(cells[name])) for name in sorted(fields) if name in cells])
+
+    def _type_of(self, cell: Cell) -> str:
+        return " ".join([self._type(one) for one in shape_of(cell)])
 
     def _type(self, name: str) -> str:
         """The number of the type of a token; any other text is its own type."""
@@ -78,26 +111,47 @@ class Outline:
             self._types[name] = next((self._types[other] for other in alike), f"{len(self._types)}" if name in kinds else name)
         return self._types[name]
 
-    def _ways_through(self, end: "_End") -> dict[int, Kept]:
-        """The results with which a rule is chosen; they are valid for this decision."""
-        through: dict[int, Kept] = dict.fromkeys(range(end.number), _FAILS)
-        return through if end.known else {**through, end.number: _HOLDS}
+    def _decision(self, cells: Mapping[str, Cell], end: _End) -> Decision:
+        """What the program decides at an end. If no condition raises, this depends on the rule, and on which fields have a value."""
+        key = end.number, frozenset(cells)
+        if end.known is not None:
+            return self._decided(cells, end)
+        if key not in self._decisions:
+            self._decisions[key] = self._decided(cells, end)
+        return self._decisions[key]
 
-    def _ends(self, cells: Mapping[str, Cell], pattern: Pattern, results: Mapping[int, Kept]) -> Iterator["_End"]:
+    def _decided(self, cells: Mapping[str, Cell], end: _End) -> Decision:
+        through = dict.fromkeys(range(end.number), _FAILS)
+        self._twin.conditions.memo = {**through, end.number: _HOLDS} if end.known is None else through
+        self._twin.imagination.known = end.known or NOTHING_KNOWN
+        try:
+            return decide(self._twin.process, Looked(cells))
+        except Unresolved:  # too many values would have to be tried to know whether it raises
+            rule = self._twin.process.ordered_rules[end.number].name
+            return Decision(Park(f"the condition of rule {rule!r} may raise"), rule)
+
+    def _ends(self, cells: Mapping[str, Cell], results: Results) -> list[_End]:
+        key = self._pattern(cells), results
+        if key not in self._found:
+            found = [*self._search(cells, dict(results))]
+            self._found[self._pattern(cells), results] = found  # by then it may be known that conditions read more fields
+            return found
+        return self._found[key]
+
+    def _search(self, cells: Mapping[str, Cell], results: Mapping[int, bool]) -> Iterator[_End]:
         above, steps = list[Constraint](), set[int]()
         for number, rule in enumerate(self._twin.process.ordered_rules):
             condition = self._twin.conditions.plain(number)
             outcomes: tuple[bool | None, ...] = (True,)
             if condition is not None:
-                known = results.get(number)
-                outcomes = self._outcomes_of(number, condition, cells, pattern) if known is None else (known.holds,)
+                outcomes = (results[number],) if number in results else self._outcomes_of(number, condition, cells)
             for outcome in outcomes:
                 if outcome is False or (outcome and id(rule.step) in steps and rule.name in self._chosen):
                     continue
                 wanted = [*above] if condition is None or number in results else [Constraint(condition, outcome), *above]
                 values = self._solved(cells, wanted)
                 if values is not None:
-                    yield _End(number, {} if outcome else values)
+                    yield _End(number, None if outcome else values)
                     steps |= {id(rule.step)} if outcome else set()
                     self._chosen.add(rule.name)
             if False not in outcomes:
@@ -105,30 +159,103 @@ class Outline:
             if condition is not None and len(outcomes) > 1:
                 above.append(Constraint(condition, holds=False))
 
-    def _solved(self, cells: Mapping[str, Cell], constraints: list[Constraint]) -> dict[Any, Any] | None:
+    def _solved(self, cells: Mapping[str, Cell], constraints: list[Constraint]) -> Known | None:
         try:
-            found = Solver(self._twin, cells).solve(constraints)
+            return Solver(self._twin, cells).solve(constraints)
         except TooMany:
-            return {}  # perhaps
-        return None if found is None else dict(found)
+            return NOTHING_KNOWN  # perhaps
 
-    def _outcomes_of(self, number: int, condition: Any, cells: Mapping[str, Cell], pattern: Pattern) -> tuple[bool | None, ...]:
+    def _outcomes_of(self, number: int, condition: Callable[[Any], bool], cells: Mapping[str, Cell]) -> tuple[bool | None, ...]:
         """What a condition can result in with these fields, whatever the others result in."""
-        fields = self._fields.setdefault(number, set())
-        read = _within(pattern, fields)
-        if (number, read) not in self._outcomes:
-            solver, found = Solver(self._twin, cells), list[bool | None]()
-            for outcome in _OUTCOMES:
-                try:
-                    if solver.solve([Constraint(condition, outcome)]) is not None:
-                        found.append(outcome)
-                except TooMany:
-                    found.append(outcome)
-            fields.update(solver.reads)
-            read = _within(pattern, fields)
-            self._outcomes[number, read] = tuple(found)
-        return self._outcomes[number, read]
+        fields = self._fields.get(number, _NONE)
+        key = number, self._within(cells, fields)
+        if key not in self._outcomes:
+            outcomes, reads = every_outcome(self._twin, condition, cells)
+            if not reads <= fields:
+                self._fields[number] = fields = fields | reads
+                self._looked_at |= reads
+                self._results.clear()
+                key = number, self._within(cells, fields)
+            self._outcomes[key] = outcomes
+        return self._outcomes[key]
 
 
-def _within(pattern: Pattern, fields: set[str]) -> Pattern:
-    return tuple(one for one in pattern if one[0] in fields)
+def every_outcome(twin: Twin, condition: Callable[[Any], bool], cells: Mapping[str, Cell]) -> tuple[tuple[bool | None, ...], Set[str]]:
+    """What a condition can result in with these fields (None: it raises), and the fields that it reads on any way there."""
+    solver, found = Solver(twin, cells), set[bool | None]()
+
+    def noted(view: Any) -> bool:
+        try:
+            found.add(condition(view))
+        except Exception:
+            found.add(None)
+        return True
+
+    try:
+        solver.solve([Constraint(noted, holds=False)])  # nothing fulfils it, so every way is taken
+    except TooMany:
+        return _OUTCOMES, frozenset(twin.process.state.model_fields)
+    return tuple(outcome for outcome in _OUTCOMES if outcome in found), frozenset(solver.reads)
+
+
+def _differ(one: Cell | None, other: Cell | None) -> bool:
+    return one is not other and (one is None or other is None or one.text != other.text)
+
+
+def shape_of(cell: Cell) -> tuple[str, ...]:
+    """The names of the tokens in a cell, without their numbers; of a log, those of the last items."""
+    return _shape_of(cell.parts[-ITEMS_MAX:] if isinstance(cell, LogCell) else (cell.text,))
+
+
+@lru_cache(maxsize=65_536)  # as many texts as the cells of a search have, or the newest of them
+def _shape_of(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([text.partition(MARK)[0].lstrip('["') for text in texts])
+
+
+@dataclass(slots=True)
+class _Open:
+    """A decision, or the value of a place: what it can be, and which of that is taken."""
+
+    place: Place | None
+    options: Sequence[Any]
+    taken: int = 0
+
+
+class Choices:
+    """What comes next for one move after the other. Where a move asks for a decision or a value that is open, each is taken in turn."""
+
+    def __init__(self, outline: Outline) -> None:
+        self.outline = outline
+        self._recalled: Recalled | None = None
+        self._open: list[_Open] = []
+        self._next = 0
+        self._answered: tuple[Any, Any] = (None, None)  # the fields, and the decision
+
+    def each(self, recalled: Recalled | None) -> Iterator[Known]:
+        """Once for each way to answer what a move asks for: the values that are known then."""
+        self._recalled, self._open = recalled, []
+        while True:
+            self._next, self._answered = 0, (None, None)
+            yield {one.place: one.options[one.taken] for one in self._open if one.place is not None}
+            while self._open and self._open[-1].taken + 1 == len(self._open[-1].options):
+                self._open.pop()
+            if not self._open:
+                return
+            self._open[-1].taken += 1
+
+    def next(self, cells: Mapping[str, Cell]) -> Decision:
+        """The decision that is taken now with these fields. With the same ones it is the same."""
+        asked, decision = self._answered
+        if asked is not cells:
+            while self._next < len(self._open) and self._open[self._next].place is not None:
+                self._next += 1
+            if self._next == len(self._open):
+                self._open.append(_Open(None, self.outline.decisions(cells, self._recalled)))
+            one = self._open[self._next]
+            decision = one.options[one.taken]
+            self._next, self._answered = self._next + 1, (cells, decision)
+        return decision  # type: ignore[no-any-return]
+
+    def ask(self, place: Place, options: tuple[Choice, ...]) -> None:
+        """Take each of these values of a place in turn, from the next time on."""
+        self._open.append(_Open(place, options, -1))

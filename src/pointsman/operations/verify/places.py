@@ -1,10 +1,17 @@
 """What is decided about imagined values: the places inside them, and what was decided there."""
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pointsman.operations.verify.words import Words
+
+_ITEM = re.compile(r"\[\d+\]")
+
+Look = tuple[str, str]
+"""A field, and a place in it without the numbers of items."""
 
 Known = Mapping["Place", "Choice"]
 """What is decided: by the token of a value and the place inside it."""
@@ -29,6 +36,17 @@ class Place(NamedTuple):
         """A place inside this one."""
         return Place(self.token, self.inner + part)
 
+    @property
+    def name(self) -> str:
+        """What a person calls it: `mails.at`."""
+        return "".join(look_of(self))
+
+
+@lru_cache(maxsize=65_536)  # as many places as a search looks at, or the newest of them
+def look_of(place: Place) -> Look:
+    """The field of a place, and the place in it without the numbers of items."""
+    return place.token.partition("<")[0], _ITEM.sub("[]", place.inner)
+
 
 class Unresolved(BaseException):
     """A condition asks for what is not decided yet. No handler of `Exception` takes it for a mistake of the author."""
@@ -40,11 +58,16 @@ class Unresolved(BaseException):
 
 
 class Decisions:
-    """What is `known` about imagined values. `words` are those that conditions name."""
+    """What is `known` about imagined values. `words` are those that conditions name.
+
+    `single` are the places that have one value for all, and `computed` those with few, because conditions compute with them.
+    """
 
     def __init__(self, words: Words) -> None:
         self.known: Known = NOTHING_KNOWN
         self.words = words
+        self.single: set[str] = set()
+        self.computed: set[str] = set()
 
     def decided(self, place: Place, choices: Iterable[Choice]) -> Choice:
         """What was decided at a place, or Unresolved with the choices."""

@@ -14,8 +14,8 @@ from pointsman.definition.checks import inputs_of
 from pointsman.definition.messages import logs_of
 from pointsman.kernel.decide import view_of
 from pointsman.kernel.snapshot import Cell
-from pointsman.operations.verify.conditions import look_of, presence
-from pointsman.operations.verify.places import NOTHING_KNOWN, Choice, Known, Place, Unresolved
+from pointsman.operations.verify.conditions import presence
+from pointsman.operations.verify.places import NOTHING_KNOWN, Choice, Known, Place, Unresolved, look_of
 from pointsman.operations.verify.twin import Twin, some, writes_of
 
 DECISIONS_MAX = 20_000  # about what takes ten seconds; the search of ways takes over from there

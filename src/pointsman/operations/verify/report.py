@@ -8,9 +8,8 @@ from typing import Any
 
 from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
-from pointsman.operations.verify.conditions import look_of
 from pointsman.operations.verify.happens import Standing
-from pointsman.operations.verify.places import Choice, Place
+from pointsman.operations.verify.places import Choice, Place, look_of
 from pointsman.operations.verify.replay import replayed
 from pointsman.operations.verify.search import STATES_MAX, Found, Search
 from pointsman.operations.verify.settle import settle
@@ -33,7 +32,7 @@ class Verified:
 
     `states` and `transitions` were explored, with at most `messages` messages to an open case. If the search is not `complete`, the bound was
     reached, and `open` invariants are neither proved nor refuted. `unchosen` are rules that no way chooses, `circle` the rules of a loop without progress, and `single` the places
-    whose type has one value in the model.
+    whose type has one value in the model, and `computed` those that have few, because conditions compute with them.
     """
 
     process: str
@@ -47,6 +46,7 @@ class Verified:
     unchosen: tuple[str, ...] = ()
     circle: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
 
     @property
@@ -78,6 +78,8 @@ class Verified:
             lines.append(f"loop without progress: the rules {', '.join(map(repr, self.circle))} follow each other and wait for nobody")
         if self.is_clean:
             lines.append("nothing found: no dead end, no loop without progress, and no rule that is never chosen")
+        if self.computed:
+            lines.append(f"few values only, because conditions compute with them: {', '.join(self.computed)}")
         return [*lines, *(f"one value only: {place}" for place in self.single)]
 
     def as_json(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Verified:
             name: [{"what": one.what, "timeline": list(one.timeline), "certain": one.certain} for one in found]
             for name, found in (("refuted", self.refuted), ("dead_ends", self.dead_ends))
         }
-        plain = {name: list(getattr(self, name)) for name in ("proved", "open", "unchosen", "circle", "single")}
+        plain = {name: list(getattr(self, name)) for name in ("proved", "open", "unchosen", "circle", "single", "computed")}
         numbers = {name: getattr(self, name) for name in ("process", "states", "transitions", "messages", "complete")}
         return {**numbers, **plain, **ways}
 
@@ -102,13 +104,15 @@ def verify(process: AnyProcess, *, messages: int = 1, states_max: int = STATES_M
     found = Found(complete=False) if first and settled.broken else search.run(left)
     chosen = [rule.name for rule in process.ordered_rules if rule.name not in found.chosen]
     unbroken = tuple(name for name in left if name not in found.broken)
-    explored = Verified(process.name, found.states, found.transitions, messages, found.complete, circle=found.circle, single=found.opaque)
+    circle, single = found.circle, tuple(sorted(search.twin.imagination.single))
+    explored = Verified(process.name, found.states, found.transitions, messages, found.complete, circle=circle, single=single)
     stuck = (_refutation(reason, way, search) for reason, way in found.stuck.items())
     proved = {*settled.kept, *(unbroken if found.complete else ())}
     refuted = {name: _refutation(name, way, search, exact=True) for name, way in settled.broken.items()}
     refuted |= {name: _refutation(name, way, search) for name, way in found.broken.items()}
     return replace(
         explored,
+        computed=tuple(sorted(search.twin.imagination.computed)),
         proved=tuple(name for name in process.invariants if name in proved),
         open=() if found.complete else unbroken,
         unchosen=tuple(chosen) if found.complete else (),

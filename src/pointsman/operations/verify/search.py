@@ -10,31 +10,18 @@ from pointsman.definition.rules import Compensate
 from pointsman.kernel.case import Case
 from pointsman.kernel.commands import Continue, LoadHistory, Rest
 from pointsman.kernel.decide import Broken, Decision, decide, view_of
-from pointsman.kernel.effects import effect_key
-from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.machine import Plan, advance
 from pointsman.kernel.program import Rules
-from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
-from pointsman.operations.verify.conditions import Kept, Way
+from pointsman.kernel.snapshot import ENDED, Cell, Status
+from pointsman.operations.verify.conditions import Way
 from pointsman.operations.verify.happens import Certain, Move, Standing, World
-from pointsman.operations.verify.outline import ITEMS_MAX, Outline
+from pointsman.operations.verify.keys import Keys, results_of
+from pointsman.operations.verify.outline import Choices, Outline, Recalled
 from pointsman.operations.verify.places import Unresolved
-from pointsman.operations.verify.texts import Own
-from pointsman.operations.verify.twin import MARK, ImaginedCell, Twin, writes_of
+from pointsman.operations.verify.twin import Looked, Twin, writes_of
 
 STATES_MAX = 200_000
 OUTLINE_MAX = 50  # states of an outline that is searched in detail as well
-
-
-_PRESENT = Cell(True, "true", "")
-
-
-class Looked(dict[str, Cell]):
-    """Cells for the rules. Whether a field has a value is known without a look at the value."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """What `decide` asks about the fields that a step needs."""
-        return _PRESENT if name in self else default
 
 
 class Deciding(BaseException):
@@ -50,12 +37,13 @@ class Watched(Rules):
 
     last: Decision | None = None
     asks: bool = False
+    choices: Choices | None = None
 
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:  # noqa: ARG002 - the rules need nothing but the fields
-        """Decide, and keep the decision. If it `asks`, raise Deciding instead."""
+        """Decide, and keep the decision. If it `asks`, raise Deciding instead; in an outline, take one of the `choices`."""
         if self.asks:
             raise Deciding(Looked(cells))
-        decision = decide(self.process, Looked(cells))
+        decision = decide(self.process, Looked(cells)) if self.choices is None else self.choices.next(cells)
         object.__setattr__(self, "last", decision)
         return decision
 
@@ -71,7 +59,6 @@ class Found:
     stuck: dict[str, Standing] = field(default_factory=dict)
     chosen: set[str] = field(default_factory=set)
     circle: tuple[str, ...] = ()
-    opaque: tuple[str, ...] = ()
 
 
 class Search:
@@ -81,6 +68,7 @@ class Search:
         self.twin = Twin(process)
         self._program = Watched(self.twin.process)
         self.world = World(self.twin, self._program)
+        self.keys = Keys(self.twin)
         self._places = {rule.name: place for place, rule in enumerate(self.twin.process.ordered_rules)}
         self._view = view_of(self.twin.process.state)
         steps = [rule.step for rule in self.twin.process.ordered_rules]
@@ -92,8 +80,9 @@ class Search:
         self._queue: deque[Standing] = deque()
         self._seen: dict[Any, int] = {}
         self._edges: dict[int, list[tuple[int, str]]] = {}
+        self._number = -1  # of the state from which moves are tried: states are numbered as they are seen, and tried in that order
         self._found = Found()
-        self._outline: Outline | None = None
+        self._choices: Choices | None = None
 
     def run(self, names: Sequence[str]) -> Found:
         """Search for ways that break the invariants of these names until every way is known, or there are too many.
@@ -101,9 +90,7 @@ class Search:
         Without names, the search is for the other findings: in outline, and once more in detail if the outline is small.
         """
         if not names:
-            self._outline = Outline(self.twin, self._found.chosen)
-            self._go("")
-            self._outline = None
+            self._outline(Choices(Outline(self.twin, self._found.chosen)))
             if not self._found.complete or self._found.states > OUTLINE_MAX:
                 return self._found
             self._found = Found()
@@ -114,22 +101,29 @@ class Search:
                 break
         return self._found
 
+    def _outline(self, choices: Choices) -> None:
+        self._choices = choices
+        object.__setattr__(self._program, "choices", choices)
+        self._go("")
+        self._choices = None
+        object.__setattr__(self._program, "choices", None)
+
     def _go(self, name: str) -> None:
         found = self._found
         self.twin.conditions.search(name)
-        self._seen, self._edges = {}, {}
+        self._seen, self._edges, self._number = {}, {}, -1
         self._queue.clear()
         self._search()
         found.states += len(self._seen)
         found.complete = found.complete and not self._queue
         found.circle = found.circle or circle_in(self._edges)
-        found.opaque = tuple(sorted(self.twin.imagination.opaque))
 
     def _search(self) -> None:
         for move in self.world.starts():
             self._try(None, move)
         while self._queue and len(self._seen) <= self._states_max and not (self._first and self._found.broken):
             at = self._queue.popleft()
+            self._number += 1
             for move in self.world.moves(at):
                 self._try(at, move)
 
@@ -155,6 +149,9 @@ class Search:
 
     def _try(self, at: Standing | None, move: Move) -> None:
         """Let it happen, for each of the values that the rules look at."""
+        if self._choices is not None:
+            self._try_in_outline(self._choices, at, move)
+            return
         conditions, seen = self.twin.conditions, set[Any]()
         waiting = self._ways(move, Way({}, {}) if at is None else at.way._replace(learned=()))
         while waiting:
@@ -165,7 +162,7 @@ class Search:
                 plan = advance(self._program, move.case, move.happening, move.now, self._chance)
             except Unresolved as asked:
                 known = conditions.meanwhile(way.known, asked.place)
-                key = (asked.place, frozenset(known.items()), _results(conditions.memo))
+                key = (asked.place, frozenset(known.items()), results_of(conditions.memo))
                 if key not in seen:
                     seen.add(key)
                     for choice in reversed(asked.choices):
@@ -182,11 +179,7 @@ class Search:
         try:
             advance(self._program, move.case, move.happening, move.now, self._chance)
         except Deciding as asked:
-            return (
-                self.twin.conditions.decisions(asked.cells, way, self._view)
-                if self._outline is None
-                else self._outline.ways(asked.cells, way.memo)
-            )
+            return self.twin.conditions.decisions(asked.cells, way, self._view)
         except Unresolved:
             return [way]
         finally:
@@ -199,41 +192,52 @@ class Search:
         case, todo, rule = standing.case, standing.todo, standing.rule
         if plan.transition is not None and self.decided is not None and self.decided.rule:
             self._found.chosen.add(self.decided.rule)
-        conditions = self.twin.conditions
-        place, written = self._places.get(rule, len(self._places)), self._written(case)
-        if self._outline is None:
-            known, memo = conditions.afterwards(way.known, case.snapshot.cells, place, written)
-        else:
-            known, memo = {}, self._outlined(self._outline, at, case, written)
-        standing = standing._replace(way=Way(known, memo, way.learned))
+        standing = self._remembering(at, standing)
         if plan.transition is not None and case.row.status is Status.PARKED and self._ends_here(move, standing):
             return
         if isinstance(todo, Continue | LoadHistory) and isinstance(getattr(todo, "step", None), Compensate):
             return  # from here on nothing is decided: the effects are reversed, and the case ends
         if case.row.status in ENDED:
             return
-        key, live = self.key(standing)
+        key, live = (self.keys.outlined(standing), set[str]()) if self._choices is not None else self.keys.detailed(standing)
         number = self._seen.get(key)
         if number is None:
             number = self._seen[key] = len(self._seen)
-            alive = {place: choice for place, choice in known.items() if place.token in live}
+            alive = {place: choice for place, choice in standing.way.known.items() if place.token in live}
             self._queue.append(standing._replace(way=standing.way._replace(known=alive)))
         if move.plain and at is not None:
-            before = self._seen[self.key(at)[0]]
-            self._edges.setdefault(before, []).append((number, rule))
+            self._edges.setdefault(self._number, []).append((number, rule))
 
-    def _outlined(self, outline: Outline, at: Standing | None, case: Case, written: Set[str]) -> dict[int, Kept]:
-        """The results that an outline remembers. If nothing was decided, they are those from before."""
-        cells = case.snapshot.cells
+    def _try_in_outline(self, choices: Choices, at: Standing | None, move: Move) -> None:
+        """Let it happen, for each of the decisions that can follow."""
+        for known in choices.each(None if at is None else at.recalled):
+            way = Way(dict(known), {}, tuple(known.items()))
+            plan = self.asked(move, way)
+            if isinstance(plan, Unresolved):  # the machine itself looks at a value
+                choices.ask(plan.place, plan.choices)
+            elif isinstance(plan, Plan):
+                self._arrive(at, move, plan, way)
+
+    def _remembering(self, at: Standing | None, standing: Standing) -> Standing:
+        """The same with what is remembered from here on."""
+        cells, way, written = standing.case.snapshot.cells, standing.way, self._written(standing.case)
+        if self._choices is not None:
+            return standing._replace(way=way._replace(known={}), recalled=self._recalled(self._choices.outline, at, cells, written))
+        place = self._places.get(standing.rule, len(self._places))
+        known, memo = self.twin.conditions.afterwards(way.known, cells, place, written)
+        return standing._replace(way=Way(known, memo, way.learned))
+
+    def _recalled(self, outline: Outline, at: Standing | None, cells: Mapping[str, Cell], written: Set[str]) -> Recalled | None:
+        """What an outline remembers. If nothing was decided, it is what is left from before."""
         if self.decided is None:
-            return {} if at is None else {number: kept for number, kept in at.way.memo.items() if kept.stands(cells)}
+            return None if at is None or at.recalled is None else outline.still(cells, at.recalled)
         as_written = id(self.decided.step) in self.twin.ends_of_rules
-        return outline.remembered(cells, self._places[self.decided.rule], written) if as_written else {}
+        return outline.recalled(cells, self.decided.rule, written) if as_written else None
 
     def standing(self, at: Standing | None, move: Move, plan: Plan, way: Way) -> Standing:
         """The case after a plan."""
         todo = None if not plan.commands or isinstance(plan.commands[0], Rest) else plan.commands[0]
-        case = plan.case if plan.transition is None else plan.case.having(())
+        case = plan.case if plan.transition is None or not plan.case.messages else plan.case.having(())
         left = (self._messages if at is None else at.messages) - move.comes
         return Standing(case, todo, way, move.number, left, move, at)
 
@@ -252,88 +256,6 @@ class Search:
             return False
         self._found.stuck.setdefault(reason, standing)
         return True
-
-    def key(self, at: Standing) -> tuple[Any, set[str]]:
-        """What distinguishes a state from others: two with the same key have the same future."""
-        case = at.case
-        names: dict[str, str] = {}
-        cells = []
-        for name in sorted(case.snapshot.cells):
-            cell = case.snapshot.cells[name]
-            cells.append((name, cell.writer, self._named(names, name, cell)))
-        branches = tuple((row.name, row.outcome is not None, row.failure is not None) for row in case.branches.values())
-        for branch in case.branches.values():
-            for token in _tokens(branch.outcome):
-                names.setdefault(token, f"{branch.name}!{len(names)}")
-        ledger = set()
-        for entry in case.ledger.values() if case.ledger else ():
-            current = self._is_current(at, entry)
-            if current or entry.status is not EffectStatus.DONE:
-                ledger.add((entry.effect, entry.status, current))
-                for token in _tokens(entry.outcome):
-                    names.setdefault(token, f"{entry.effect}!{len(names)}")
-        row = case.row
-        pause = None if case.pause is None else case.pause.name
-        known = _canonical(at.way.known, names)
-        key = (
-            row.status,
-            row.step,
-            type(at.todo).__name__,
-            tuple(cells),
-            branches,
-            frozenset(ledger),
-            pause,
-            at.messages,
-            known,
-            _results(at.way.memo) if self._outline is None else tuple((number, kept.holds) for number, kept in at.way.memo.items()),
-        )
-        return key, set(names)
-
-    def _named(self, names: dict[str, str], field: str, cell: Cell) -> Any:
-        if isinstance(cell, LogCell):
-            tokens = [token for part in cell.parts for token in _tokens(part)]
-        elif isinstance(cell, ImaginedCell):
-            tokens = [cell.text[1:-1]]
-        else:
-            return cell.text
-        for place, token in enumerate(tokens):
-            names[token] = f"{field}.{place}"
-        shown = tokens if self._outline is None else tokens[-ITEMS_MAX:]
-        return tuple(token.partition(MARK)[0] for token in shown)
-
-    def _is_current(self, at: Standing, entry: Any) -> bool:
-        effect: Any = self.twin.process.steps[entry.effect]
-        key, _ = effect_key("verify", self.twin.process, at.case.snapshot, effect)
-        return bool(key == entry.key)
-
-
-def _results(memo: Mapping[int, Kept]) -> frozenset[tuple[int, bool, tuple[str, ...]]]:
-    """The results that are remembered, each with the fields that it depends on."""
-    return frozenset((number, kept.holds, tuple(field for field, _ in kept.reads)) for number, kept in memo.items())
-
-
-def _tokens(text: str | None) -> list[str]:
-    return [] if not text else [part for part in text.replace("\\", "").split('"') if MARK in part]
-
-
-def _canonical(known: Mapping[Any, Any], names: Mapping[str, str]) -> frozenset[Any]:
-    """What is known about the values that are left, in words that do not depend on how the case came here."""
-    live = sorted(
-        ((names[place.token], place.inner, choice) for place, choice in known.items() if place.token in names), key=lambda one: one[:2]
-    )
-    ranks: dict[str, str] = {}
-    for _, _, choice in live:
-        if choice.how == "is" and isinstance(choice.what, Own):
-            ranks.setdefault(str(choice.what), f"own {len(ranks)}")
-    return frozenset((name, inner, choice.how, _renamed(choice, ranks)) for name, inner, choice in live)
-
-
-def _renamed(choice: Any, ranks: Mapping[str, str]) -> Any:
-    if choice.how == "is":
-        return ranks[choice.what] if isinstance(choice.what, Own) else choice.what
-    if choice.how == "not":
-        return frozenset(ranks.get(text, text) for text in choice.what if not isinstance(text, Own) or text in ranks)
-    return choice.what
 
 
 def circle_in(edges: Mapping[int, list[tuple[int, str]]]) -> tuple[str, ...]:

@@ -115,5 +115,7 @@ class Text(str):
     def _whole(self) -> str:
         known = self._certain()
         if known is None:
+            if self._texts is None:
+                self._of.computed.add(self._at.name)
             raise Unresolved(self._at, self._each())
         return known

@@ -7,6 +7,7 @@ an effect depends on what the effect reads, and each value that a step writes is
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, get_args
 
 from pointsman.definition.checks import inputs_of
@@ -29,6 +30,7 @@ from pointsman.operations.verify.places import Place
 from pointsman.operations.verify.words import Words
 
 _PRESENT = object()  # the value of a field for a condition that only asks whether it is None
+_WITH_A_VALUE = Cell(True, "true", "")
 MARK = "#"  # between the name of a token and its number
 _ONCE = Retry(attempts_max=1, on=(Exception,))
 
@@ -107,6 +109,14 @@ class ImaginedCodec(Codec):
         return LogCell([item.value for item in items], tuple(f"[{item.text}]" for item in items), writer)
 
 
+class Looked(dict[str, Cell]):
+    """Cells for the rules. Whether a field has a value is known without a look at the value."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What `decide` asks about the fields that a step needs."""
+        return _WITH_A_VALUE if name in self else default
+
+
 class _AnyCells(dict[str, Cell]):
     """Cells of which each may be there or not."""
 
@@ -143,6 +153,7 @@ class Twin:
         steps: dict[str, Any] = {name: _plain(step) for name, step in process.steps.items()}
         twin.steps = steps
         self._steps: dict[int, Any] = {id(step): steps[name] for name, step in process.steps.items()}
+        self._returns: dict[str, tuple[tuple[str, Any], ...]] = {}
         self.given = inputs_of(process.state)
         self.conditions = Conditions(self.imagination)
         twin._rules = tuple(  # noqa: SLF001 - of a copy
@@ -175,6 +186,11 @@ class Twin:
 
     def returns(self, step: Any) -> tuple[tuple[str, Any], ...]:
         """The fields that a step writes, each with the type of what it returns."""
+        if step.name not in self._returns:
+            self._returns[step.name] = self._returned(step)
+        return self._returns[step.name]
+
+    def _returned(self, step: Any) -> tuple[tuple[str, Any], ...]:
         if isinstance(step, Pause):
             return ((step.writes[0], step.answer),)
         fields = self._original.state.model_fields
@@ -227,6 +243,7 @@ def some(annotation: Any) -> Any:
     return found
 
 
+@lru_cache(maxsize=4_096)  # as many types as the fields of a process have
 def may_be_none(kind: Any) -> bool:
     """Whether a step that returns this type may return None."""
     return accepts_none(kind) and kind is not Any
