@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from places import Place, run
+from pydantic import AfterValidator
 
 from pointsman import (
     Context,
+    Engine,
     Idempotent,
     PointsmanError,
     Process,
@@ -21,6 +23,7 @@ from pointsman import (
 )
 from pointsman.errors import InputInvalid, UnknownProcess, ValueRefused
 from pointsman.runtime.cases import BLOCK_NUMBERS
+from pointsman.store.memory import MemoryStore
 
 
 class Mail(State):
@@ -380,3 +383,30 @@ def test_the_numbers_of_many_starts_are_reserved_in_blocks(on_disk: Place) -> No
 
     assert asked == [BLOCK_NUMBERS] * 2
     assert sorted(cases) == list(range(1, BLOCK_NUMBERS + 21))
+
+
+def test_what_a_validator_of_the_author_raises_refuses_the_start_or_the_message() -> None:
+    def known(name: str) -> str:
+        return {"ada": name}[name]
+
+    class Note(State):
+        name: Annotated[str, AfterValidator(known)]
+
+    notes = Process("notes", Note)
+    notes.accept(str, writes="name", correlate=lambda name: {"ada": name, "eve": name}[name])
+    notes.rules(otherwise(finish("read")))
+
+    async def main() -> list[str]:
+        said = []
+        async with Engine.open("unused", [notes], store=MemoryStore()) as engine:
+            for call in (engine.start(notes, {"name": "eve"}), engine.send("notes", "eve"), engine.send("notes", "bob")):
+                with pytest.raises(InputInvalid) as raised:
+                    await call
+                said.append(str(raised.value))
+        return said
+
+    started, starting, correlated = run(main())
+
+    assert "process 'notes' cannot start: Note raised KeyError: 'eve'; correct the inputs, or the validator that raised it." in started
+    assert "Note raised KeyError: 'eve'" in starting
+    assert "process 'notes' cannot take this 'name': KeyError: 'bob'; correct the message, or the function that raised it." in correlated

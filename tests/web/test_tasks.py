@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 
-from pointsman import Engine, Process, Status, finish, otherwise, when
+from pointsman import Engine, Private, Process, State, Status, finish, otherwise, when
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
 from pointsman.web import pages
@@ -314,18 +314,26 @@ def test_json_that_cannot_be_read_is_a_problem_of_its_field(tmp_path: Path) -> N
     asyncio.run(body())
 
 
-def test_a_page_that_fails_says_so_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("private", [False, True])
+def test_a_page_that_fails_says_so_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture, private: bool) -> None:
+    class Secretive(State):
+        text: Private[str]
+
+    letters = Process("letters", Secretive)
+    letters.rules(otherwise(finish("read")))
+
     async def fails(_: Request) -> Response:
         raise ZeroDivisionError("a secret of the program")
 
     async def body() -> None:
-        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
+        async with Engine.open(tmp_path / "cases.db", [everything, *[letters] * private]) as engine:
             app = create_app(engine, LocalAccess("ada", TOKEN), pages(routes=[("GET", "/own", fails)]))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
                 failed = await client.get("/own", headers=BROWSER)
 
                 assert (failed.status_code, failed.headers["content-type"]) == (500, "text/html; charset=utf-8")
                 assert "secret" not in failed.text
-                assert "a secret of the program" in caplog.text
+                assert "the page /own failed: ZeroDivisionError" in caplog.text
+                assert ("a secret of the program" in caplog.text) is not private
 
     asyncio.run(body())

@@ -10,7 +10,7 @@ from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import InputInvalid
-from pointsman.kernel.codec import codec_of, describe
+from pointsman.kernel.codec import codec_of, describe, message_of
 from pointsman.kernel.people import asked_at
 from pointsman.kernel.snapshot import Cell
 
@@ -35,6 +35,11 @@ def input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[s
             state = process.state.model_validate(given)
         except ValidationError as error:
             raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
+        except Exception as error:  # a validator of the author's may raise anything
+            raise InputInvalid(
+                f"process {process.name!r} cannot start: {process.state.__name__} raised {type(error).__name__}: {message_of(error)}; correct the inputs,"
+                " or the validator that raised it."
+            ) from error
     codec = codec_of(process.state)
     missing = [name for name in required if not hasattr(state, name)]  # as in a state of `model_construct`, which checks nothing
     if missing:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pointsman.definition.messages import Accept
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import EngineStopped, InputInvalid, StoreError
+from pointsman.errors import EngineStopped, InputInvalid, PointsmanError, StoreError
 from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, check_whole, describe, message_of
 from pointsman.kernel.hiding import hiding, leaves
@@ -104,10 +104,17 @@ class Starts:
         accept = _accept(registered, message, name)
         try:
             body, value = body_of(accept, message)
+            correlation = accept.correlate(value)
+            identity = key if key is not None else accept.key(value) if accept.key is not None else None
         except ValidationError as error:
             raise InputInvalid(f"process {process!r} cannot take this {accept.name!r}: {describe(error)}.") from None
-        correlation = accept.correlate(value)
-        identity = key if key is not None else accept.key(value) if accept.key is not None else None
+        except PointsmanError:
+            raise
+        except Exception as error:  # what the author's functions and validators raise
+            raise InputInvalid(
+                f"process {process!r} cannot take this {accept.name!r}: {type(error).__name__}: {message_of(error)}; correct the message, or the function"
+                " that raised it."
+            ) from error
         check_text("tenant", tenant)
         check_whole("priority", priority)
         _check_key("key", identity)
