@@ -18,6 +18,7 @@ from pointsman_desk.commands import (
     ErasePerson,
     OnCase,
     Readdress,
+    Redeliver,
     Redraft,
     Redrive,
     RedriveAll,
@@ -43,6 +44,8 @@ async def carry_out(desk: Desk, command: Command) -> Done:
             rows = await sorting.close_all(desk, cases, by=by)
         case ErasePerson(by=by, why=why, cases=cases):
             return await _erase(desk, cases, by=by, why=why)
+        case Redeliver(subscriber=subscriber, forget=forget):
+            return Done(messages=await desk.engine.redeliver(subscriber, forget=forget))
         case _:
             raise AssertionError(f"nothing carries out {command.name}")
     return Done(cases=tuple(row.id for row in rows))

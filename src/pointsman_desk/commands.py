@@ -13,11 +13,15 @@ Needs = Literal["everything", "sending", "nothing"]
 
 
 class Done(BaseModel):
-    """The cases that a command changed; why others were `left` as they are, and how many raw mails were deleted with those erased."""
+    """The cases that a command changed; why others were `left` as they are, and how many raw mails were deleted with those erased.
 
-    cases: tuple[int, ...]
+    `messages` is the number of messages that are sent again, or forgotten.
+    """
+
+    cases: tuple[int, ...] = ()
     left: tuple[str, ...] = ()
     raw_mails: int = 0
+    messages: int = 0
 
 
 class Command(BaseModel):
@@ -195,9 +199,19 @@ class ErasePerson(Command):
     why: str
 
 
+class Redeliver(Command):
+    """Send again what a webhook has given up, or `forget` it."""
+
+    name = "redeliver"
+    said = "sent again what a webhook had given up, or forgot it"
+    scope = "operate"
+    subscriber: str
+    forget: bool = False
+
+
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
     for command in (
-        Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll, ErasePerson,
+        Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll, ErasePerson, Redeliver,
     )
 })  # fmt: skip

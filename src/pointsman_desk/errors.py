@@ -14,6 +14,10 @@ class DeskError(Exception):
         self.on_page = message if on_page is None else on_page
 
 
+class Undelivered(DeskError):
+    """A webhook has given up messages."""
+
+
 class MailboxMissing(DeskError):
     """The mailbox does not exist, or is neither a maildir nor a folder."""
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pointsman import PointsmanError, migrate_url
+from pointsman import Gap, PointsmanError, format_count, migrate_url
 from pointsman_desk.config import SAMPLE, DeskConfig
-from pointsman_desk.errors import DeskError, PolicyInvalid, message_of
+from pointsman_desk.errors import DeskError, PolicyInvalid, Undelivered, message_of
 from pointsman_desk.folder import is_new
 from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.claim import refuse_another
@@ -70,7 +71,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     if config.telemetry is not None:
         yield _looked("telemetry", lambda: check_telemetry(config))
     if config.webhooks is not None:
-        yield _looked("webhooks", lambda: webhooks_of(config))
+        yield _looked("webhooks", lambda: _check_webhooks(config, new=new))
     if (mailbox := config.mailbox) is not None:
         yield _looked("mailbox", lambda: _mailbox(config, mailbox))
     with tables_for(config, create=False) as tables:
@@ -132,6 +133,22 @@ def _check_policy(config: DeskConfig) -> None:
 def _check_guesses(file: Path) -> None:
     with closing(Guesses(file)) as guesses:
         guesses.check()
+
+
+def _check_webhooks(config: DeskConfig, *, new: bool) -> None:
+    webhooks_of(config)
+    gaps = [] if new else asyncio.run(_gaps(config))
+    if gaps:
+        last = gaps[-1]
+        raise Undelivered(
+            f"{last.subscriber} has given up {format_count(sum(gap.messages for gap in gaps), 'message')} ({last.why.removesuffix('.')}); mend the"
+            f" receiver, and send them again with `pointsman-desk redeliver {shlex.quote(last.subscriber)}`."
+        )
+
+
+async def _gaps(config: DeskConfig) -> list[Gap]:
+    async with cases_of(config) as reader:
+        return await reader.gaps()
 
 
 async def _open_and_close(config: DeskConfig) -> None:

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -101,6 +103,28 @@ def test_what_a_command_does_alone_is_told_by_the_next_run(tmp_path: Path, recei
     command(file, "run")
 
     assert (before, len(receiver.bodies["/hook"])) == (1, 2)
+
+
+def test_what_a_webhook_has_given_up_is_told_by_doctor_and_sent_again_on_command(
+    tmp_path: Path, receiver: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", SECRET)
+    file = desk_in(tmp_path, webhook_to(receiver.url, tmp_path))
+    command(file, "run")
+    gap = json.dumps([["", "1000000", 2, 0.0, 1e12, "127.0.0.1 answered with 503; look at its log.", False]])
+    with closing(sqlite3.connect(tmp_path / "desk" / "cases.db")) as cases, cases:
+        cases.execute("INSERT INTO meta (name, value) VALUES ('gaps webhook pager', ?)", (gap,))
+    before, told = len(receiver.bodies["/hook"]), command(file, "doctor")
+
+    asked = command(file, "redeliver", "webhook pager")
+    command(file, "run")
+
+    assert told[0] == 1
+    assert "webhook pager has given up 2 messages (127.0.0.1 answered with 503; look at its log); mend the receiver, and" in told[1]
+    assert asked == (0, "2 messages of webhook pager will be sent again.")
+    assert (before, len(receiver.bodies["/hook"])) == (1, 2)
+    assert "given up" not in command(file, "doctor")[1]
+    assert "has given up nothing" in command(file, "redeliver", "webhook pager")[1]
 
 
 @pytest.mark.parametrize("words", [("run",), ("doctor",)], ids=" ".join)

@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType({
     "reject": "deciding.reject",
     "assign": "deciding.assign",
     "redrive": "deciding.redrive",
+    "redeliver": "redelivering.redeliver",
     "cancel": "deciding.cancel",
     "resolve": "deciding.resolve",
     "close": "sorting.close",
