@@ -9,8 +9,9 @@ import heapq
 import json
 from collections import defaultdict
 from typing import Any
+from uuid import UUID
 
-from restate import TerminalError, VirtualObject
+from restate import Service, TerminalError, VirtualObject
 
 from pointsman.testing.clock import ManualClock
 
@@ -26,12 +27,16 @@ class Journal:
         self._world, self._key = world, key
         self._kept: list[tuple[str, Any]] = []
         self._place = 0
+        self._uuid = UUID(int=world.entries)
 
     def again(self) -> None:
         self._place = 0
 
     def key(self) -> str:
         return self._key
+
+    def uuid(self) -> UUID:
+        return self._uuid
 
     async def get(self, name: str, serde: Any) -> Any:
         async def stored() -> bytes:
@@ -85,7 +90,7 @@ class Journal:
 
 
 class Objects:
-    """The objects of one kind, and their time."""
+    """All objects, and their time."""
 
     def __init__(self, clock: ManualClock, *, dies_at: int = 0) -> None:
         self.clock = clock
@@ -93,13 +98,13 @@ class Objects:
         self.entries = 0
         self.deaths = 0
         self.states: dict[str, dict[str, bytes]] = defaultdict(dict)
-        self._object: VirtualObject | None = None
+        self._handlers: dict[str, Any] = {}
         self._due: list[tuple[float, int, str, str, Any]] = []
         self._sent = 0
 
-    def serve(self, case: VirtualObject) -> None:
-        """Have these handlers called from now on."""
-        self._object = case
+    def serve(self, *services: VirtualObject | Service) -> None:
+        """Have their handlers called from now on; each has a name of its own."""
+        self._handlers = {name: handler.fn for one in services for name, handler in one.handlers.items()}
 
     def passes(self) -> None:
         """Count an entry of a journal, or die at it."""
@@ -113,13 +118,11 @@ class Objects:
 
     async def call(self, handler: str, key: str, arg: Any = None) -> Any:
         """Call a handler, again after each death of the program. Raises TerminalError."""
-        assert self._object is not None
-        journal = Journal(self, key)
-        function = self._object.handlers[handler].fn
+        journal, function = Journal(self, key), self._handlers[handler]
         while True:
             journal.again()
             try:
-                return await (function(journal) if arg is None else function(journal, json.loads(json.dumps(arg))))  # type: ignore[call-arg]
+                return await (function(journal) if arg is None else function(journal, json.loads(json.dumps(arg))))
             except Died:
                 self.deaths += 1
                 await asyncio.sleep(0)
@@ -133,3 +136,5 @@ class Objects:
                 await self.call(handler, key, arg)
             except TerminalError as refused:
                 raise AssertionError(f"{handler} was refused: {refused}") from None
+        if until != float("inf"):
+            self.clock.advance(max(0.0, until - self.clock.now()))

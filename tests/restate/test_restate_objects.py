@@ -14,7 +14,7 @@ from restate import TerminalError
 from trips import trips
 
 from pointsman import Database, DefinitionError, Process, State, finish, otherwise, when
-from pointsman.restate.objects import case_object
+from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -23,6 +23,7 @@ from tiers import figure
 ITEMS = ("tea", "rare", "coffee", "lost")
 YES = {"agreed": True, "by": "anna"}
 ALWAYS = -1
+DAY = 86_400.0
 ORDERS, TRIPS = orders(), trips()
 EVERY = figure("RESTATE_EVERY", 16)  # a program dies at one moment of so many
 
@@ -39,7 +40,7 @@ class Cluster:
 
     def serve(self, *processes: Process[Any]) -> None:
         work = Work(processes, {"outside": self.outside}, clock=self.objects.clock, random=Random(7), failpoints=self._pass)
-        self.objects.serve(case_object(work))
+        self.objects.serve(*objects(work))
 
     def _pass(self, label: str) -> None:
         self.calls[label] += 1
@@ -241,6 +242,22 @@ def test_a_pause_that_nobody_answers_takes_the_answer_of_its_ladder() -> None:
     shown = asyncio.run(cluster.show())
 
     assert (shown["status"], shown["outcome"]) == ("done", "refused")
+
+
+def test_a_timer_of_a_pause_that_is_no_longer_open_moves_nothing() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        await paused(cluster)
+        await cluster.objects.work(until=cluster.objects.clock.now() + DAY)
+        await cluster.ask("redrive", {"by": "otto", "why": "a new price", "fields": {"price": 700}})
+        await cluster.soon()
+        before = await cluster.show()
+
+        await cluster.objects.work(until=cluster.objects.clock.now() + 1.5 * DAY)
+
+        assert (await cluster.show())["revision"] == before["revision"]
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("running", [False, True])

@@ -10,7 +10,7 @@ from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import ValueRefused
+from pointsman.errors import InputInvalid, ValueRefused
 from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of, zone_flaw
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import evolve, rests_on_changes
@@ -92,6 +92,24 @@ def child_key(snapshot: Snapshot, child: Child) -> str:
     The key of a child that replaces a cancelled one ends in "/" and a number.
     """
     return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
+
+
+def accept_of(process: AnyProcess, message: object, name: str | None) -> Accept:
+    """The declaration that accepts this message, by its name or by the message's type. Raises InputInvalid."""
+    accepts = process.accepts_messages
+    if not accepts:
+        raise InputInvalid(f"process {process.name!r} accepts no messages; declare one with accept().")
+    known = ", ".join(sorted(accepts))
+    if name is not None:
+        if name not in accepts:
+            raise InputInvalid(f"process {process.name!r} accepts no message {name!r}, only {known}; declare it with accept().")
+        return accepts[name]
+    fitting = [accept for accept in accepts.values() if isinstance(accept.message, type) and isinstance(message, accept.message)]
+    if len(accepts) == 1:
+        fitting = list(accepts.values())
+    if len(fitting) != 1:
+        raise InputInvalid(f"process {process.name!r} accepts {known}; say which with name=.")
+    return fitting[0]
 
 
 def body_of(accept: Accept, message: object) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from pointsman import errors
 from pointsman.definition.state import State
 from pointsman.errors import PointsmanError, Refused
 from pointsman.kernel.snapshot import Status
-from pointsman.restate.record import NAME, key_of, numbers, seed_of
+from pointsman.restate.record import NAME, SERVICE, key_of, numbers, seed_of
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
@@ -24,6 +24,13 @@ class Started(NamedTuple):
 
     case: int
     duplicate: bool
+
+
+class Delivered(NamedTuple):
+    """The case that a message started or was sent to, or None, and what became of it, as with `Engine.send`."""
+
+    case: int | None
+    how: str
 
 
 class RestateClient:
@@ -89,8 +96,27 @@ class RestateClient:
         asked = {"key": key, "happened": happened, "by": by, "why": why, "outcome": to_jsonable_python(outcome)}
         return Status((await self._call(process, case, "resolve", asked))["status"])
 
+    async def send(
+        self, process: str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
+    ) -> Delivered:  # fmt: skip
+        """Send a message: to the open case with its correlation key, or to a new one.
+
+        A message that the case does not take in, because it ended meanwhile, goes to the next one. Raises InputInvalid and UnknownProcess.
+        """
+        asked = {
+            "process": process,
+            "message": to_jsonable_python(message),
+            "name": name,
+            "key": key,
+            "tenant": tenant,
+            "priority": priority,
+        }
+        return Delivered(**await self._post(f"/{SERVICE}/send", asked))
+
     async def _call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
-        path = f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}"
+        return await self._post(f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}", asked)
+
+    async def _post(self, path: str, asked: object) -> dict[str, Any]:
         response = await (self._http.post(path) if asked is None else self._http.post(path, json=asked))
         if response.is_success:
             found: dict[str, Any] = response.json()

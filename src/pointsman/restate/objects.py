@@ -11,12 +11,12 @@ own mark, calls nothing and records the interruption. The machine then treats th
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from pydantic import TypeAdapter
-from restate import ObjectContext, ObjectSharedContext, RunOptions, TerminalError, VirtualObject
+from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.retry_policy import InvocationRetryPolicy
-from restate.serde import JsonSerde, Serde
+from restate.serde import JsonSerde
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import PointsmanError, UnknownCase
@@ -25,35 +25,25 @@ from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Status
-from pointsman.restate.record import NAME, Record, Stamped, key_of, numbers, seed_of
-from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, refusing, started
+from pointsman.restate.correlations import Correlations
+from pointsman.restate.journal import Json, refusal, refusing
+from pointsman.restate.record import NAME, Message, Record, Stamped, key_of, numbers, place_of, seed_of
+from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
 from pointsman.restate.work import Work
-
-T = TypeVar("T")
 
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
 RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
 NONCE_BITS = 64
-_STATUSES = {"InputInvalid": 422, "AnswerInvalid": 422, "ValueRefused": 422, "UnknownCase": 404, "UnknownProcess": 404}
 
 
-class _Json(Serde[T]):
-    """Values of one type as JSON."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._adapter = TypeAdapter(kind)
-
-    def serialize(self, obj: T | None) -> bytes:
-        return b"" if obj is None else self._adapter.dump_json(obj, exclude_defaults=True)
-
-    def deserialize(self, buf: bytes) -> T | None:
-        return self._adapter.validate_json(buf) if buf else None
-
-    def plain(self, obj: T) -> Any:
-        return self._adapter.dump_python(obj, mode="json")
-
-
-_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND = _Json(Record), _Json(TurnResult), _Json(Stamped), _Json(Arrival), _Json(ChildFound)
+_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE = (
+    Json(Record),
+    Json(TurnResult),
+    Json(Stamped),
+    Json(Arrival),
+    Json(ChildFound),
+    Json(Message),
+)
 
 
 def _named(key: str) -> tuple[str, int]:
@@ -79,19 +69,21 @@ _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], None]] = {
 """The handlers for people and programs, by name."""
 
 
-def case_object(work: Work) -> VirtualObject:
-    """The virtual object whose handlers move cases."""
+def objects(work: Work) -> list[VirtualObject | Service]:
+    """The virtual objects and the service whose handlers move cases and take messages."""
     case = VirtualObject(
         NAME, "A case of Pointsman.", inactivity_timeout=LONGEST_CALL, abort_timeout=LONGEST_CALL, enable_lazy_state=True,
         invocation_retry_policy=RETRIES,
     )  # fmt: skip
     handlers = _Handlers(work)
-    handlers.handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver")}
+    handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver")}
+    correlations = Correlations(work, handles["start"], handles["deliver"])
+    handlers.handles = {**handles, "returned": correlations.back, "ended": correlations.ended}
     for name in ("show", "events"):
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
         case.handler(name)(handlers.outside(do))
-    return case
+    return [case, correlations.service, correlations.object]
 
 
 class _Handlers:
@@ -153,9 +145,11 @@ class _Handlers:
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
-        arrival = _ARRIVAL.deserialize(json.dumps(asked).encode())
-        assert arrival is not None
-        return await self._change(ctx, lambda turn: turn.take_in(arrival))
+        arrival = _ARRIVAL.of(asked)
+        told = await self._change(ctx, lambda turn: turn.take_in(arrival))
+        if not told["taken"] and arrival.message is not None:
+            self._send_back(ctx, told["case"], arrival.message)
+        return told
 
     def outside(self, do: Callable[[Turn, dict[str, Any]], None]) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """A handler for somebody outside."""
@@ -169,7 +163,7 @@ class _Handlers:
         """Tell of the case."""
         record = await ctx.get("case", _RECORD)
         if record is None:
-            raise TerminalError(f"UnknownCase: {UnknownCase(_named(ctx.key())[1])}", 404)
+            raise refusal(refusing(UnknownCase(_named(ctx.key())[1])))
         return shown(self._work, record)
 
     async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
@@ -203,9 +197,19 @@ class _Handlers:
             ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
         if result.later is not None:
             ctx.object_send(self.handles["step"], ctx.key(), result.later.revision, send_delay=_delay(result.later.seconds))
+        if result.ended and result.record is not None and (correlation := result.record.row.correlation) is not None:
+            row = result.record.row
+            for message in result.back:
+                self._send_back(ctx, row.id, message)
+            ctx.object_send(self.handles["ended"], place_of(row.process, row.tenant, correlation), row.id)
         if result.refused is not None:
-            raise TerminalError(f"{result.refused.error}: {result.refused.message}", _STATUSES.get(result.refused.error, 409))
+            raise refusal(result.refused)
         return result.answer
+
+    def _send_back(self, ctx: ObjectContext, case: int, message: Message) -> None:
+        """Send a message back that an ended case has not taken in."""
+        place = place_of(message.process, message.tenant, message.correlation)
+        ctx.object_send(self.handles["returned"], place, {"case": case, "message": _MESSAGE.plain(message)})
 
     async def _started_child(self, ctx: ObjectContext, parent: int, wanted: ChildWanted) -> ChildFound:
         """Start a child, or find the one that was started with this key. If that one was cancelled, start another one."""
@@ -221,8 +225,7 @@ class _Handlers:
                     answer = await ctx.object_call(self.handles["start"], key_of(wanted.process, next(places)), asked)
                 except TerminalError as refused:
                     return ChildFound(refused=f"child {wanted.process!r} cannot be started: {refused.message}")
-            found = _FOUND.deserialize(json.dumps(answer["child"]).encode())
-            assert found is not None
+            found = _FOUND.of(answer["child"])
             if found.row is not None and found.row.status is not Status.CANCELLED:
                 return found
             number += 1

@@ -31,8 +31,6 @@ def _missing(process: AnyProcess, served: set[str]) -> Iterator[tuple[str, str]]
     limited = next((node for node in process.nodes() if node.limit is not None), None)
     if limited is not None and limited.limit is not None:
         yield f"limit {limited.limit.name!r} of {limited.name!r} cannot be kept", f"limit it in its client, or {here}"
-    for name in process.accepts_messages:
-        yield f"message {name!r} has no correlation", f"answer a pause instead, or {here}"
     for name in process.schedules:
         yield f"schedule {name!r} has no clock", f"start the cases from a scheduler of your own, or {here}"
     if process.budget is not None:

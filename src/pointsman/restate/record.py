@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pointsman.definition.effects import Effect
+from pointsman.definition.messages import WhileOpen
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case, History, PastIntent, bare_case, loaded_case
 from pointsman.kernel.codec import digest
@@ -29,8 +30,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.base import WriteRow
 from pointsman.store.states import state_from
 
-NAME = "PointsmanCase"
-"""The name of the virtual object of cases."""
+NAME, SERVICE, CORRELATION = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation"
+"""The names of the virtual object of cases, of the service that takes messages, and of the virtual object of correlation keys."""
 
 _MOVES = frozenset({Status.READY, Status.RUNNING})
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
@@ -41,6 +42,11 @@ PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes
 def key_of(process: str, number: int) -> str:
     """The key of a case's object."""
     return f"{process}:{number}"
+
+
+def place_of(process: str, tenant: str, correlation: str | None, alone: str = "") -> str:
+    """The key of the object of a correlation key; of a message without one, that of the message `alone`."""
+    return digest((process, tenant, "alone", alone) if correlation is None else (process, tenant, "key", correlation))
 
 
 def seed_of(process: str, tenant: str, key: str) -> str:
@@ -62,6 +68,28 @@ class DueCall(NamedTuple):
     fields: tuple[FieldRow, ...] = ()
 
 
+class Refusing(NamedTuple):
+    """Why a caller is refused: the name of the error, and its message."""
+
+    error: str
+    message: str
+
+
+class Message(NamedTuple):
+    """A message from outside. `texts` are the JSON of the fields of a case that starts with it, or None if it starts none."""
+
+    process: str
+    name: str
+    body: str
+    at: float
+    while_open: WhileOpen
+    tenant: str = ""
+    correlation: str | None = None
+    key: str | None = None
+    texts: dict[str, str] | None = None
+    priority: int = 0
+
+
 class CancelWanted(NamedTuple):
     """A cancel that came while the case was running."""
 
@@ -74,7 +102,7 @@ class Record:
     """A case between two invocations. `seed` is what its number was computed from, `call` the effect's call that comes next.
 
     `intents` and `written` are the case's `History`. `ends` has the fields of children whose end is among the messages. A child's `home` is the key of
-    its parent's object, and `result` the field that the parent takes. `arrived` counts the messages that came.
+    its parent's object, and `result` the field that the parent takes. `arrived` counts the messages that came, and `came` has those that are in the inbox.
     """
 
     row: CaseRow
@@ -94,6 +122,7 @@ class Record:
     home: str = ""
     result: str = ""
     arrived: int = 0
+    came: dict[int, Message] = field(default_factory=dict)
 
     @property
     def pause(self) -> PauseRow | None:
@@ -133,7 +162,7 @@ class Record:
         after.call = _due(command) if isinstance(command, CallEffect) else None
         after.intents, after.written = self._history_after(process, t, after.fields)
         if t.takes:
-            after.ends = {}
+            after.ends, after.came = {}, {}
         if case.row.status not in _MOVES:
             after.cancel = None
         return after

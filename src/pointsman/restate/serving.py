@@ -11,7 +11,7 @@ from granian.server.embed import Server
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
-from pointsman.restate.objects import case_object
+from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
 
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened
@@ -24,7 +24,7 @@ def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | 
     `resources` are what the functions name, `threads` how many plain functions run at once. `/health` answers while it is served. Raises
     DefinitionError if a process uses what is not offered on Restate, or lacks a resource.
     """
-    return restate.app(services=[case_object(Work(processes, resources, threads=threads))])
+    return restate.app(services=objects(Work(processes, resources, threads=threads)))
 
 
 async def serve(app: Any, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:

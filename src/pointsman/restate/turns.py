@@ -40,7 +40,8 @@ from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow, FieldRow, Intent, MessageRow, MessageStatus, NewCase, PauseRow, Post
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.kernel.timers import expires_at
-from pointsman.restate.record import CancelWanted, Record, Stamped, key_of
+from pointsman.restate.journal import refusing
+from pointsman.restate.record import CancelWanted, Message, Record, Refusing, Stamped, key_of
 from pointsman.restate.work import Work
 from pointsman.runtime.calls import Request, without_cancel
 from pointsman.runtime.session import CaseSession
@@ -48,13 +49,6 @@ from pointsman.runtime.session import CaseSession
 _SLEEPS = frozenset({Status.WAITING, Status.PARKED})
 INCARNATION_BITS = 64
 IN_VAIN_MAX = 4  # deaths of the program before it could continue a step, beyond those that the machine counts
-
-
-class Refusing(NamedTuple):
-    """Why a caller is refused: the name of the error, and its message."""
-
-    error: str
-    message: str
 
 
 class Later(NamedTuple):
@@ -65,7 +59,7 @@ class Later(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A message for a case: `fields` are those of a child that ended."""
+    """What comes to the inbox of a case: a `message` from outside, or of another case. `fields` are those of a child that ended."""
 
     name: str
     key: str | None
@@ -73,7 +67,7 @@ class Arrival(NamedTuple):
     at: float
     urgent: bool = True
     fields: dict[str, FieldRow] = {}  # noqa: RUF012 - a message has none, and nobody changes it
-    correlation: str | None = None
+    message: Message | None = None
 
 
 class Sent(NamedTuple):
@@ -106,7 +100,7 @@ class ChildFound(NamedTuple):
 class TurnResult:
     """What a turn leaves: the new record and its events, messages, the next step, and the answer to the caller. A record of None changes nothing.
 
-    With a `child`, the turn goes on when that has been started.
+    With a `child`, the turn goes on when that has been started. A case that `ended` has left `back` messages for the next case with its correlation key.
     """
 
     record: Record | None = None
@@ -114,6 +108,8 @@ class TurnResult:
     sent: list[Sent] = field(default_factory=list)
     later: Later | None = None
     child: ChildWanted | None = None
+    back: list[Message] = field(default_factory=list)
+    ended: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
     refused: Refusing | None = None
 
@@ -275,15 +271,18 @@ class Turn:
         self._result.answer["taken"] = row.status not in ENDED
         if row.status in ENDED:
             return
+        from_outside, number = arrival.message, record.arrived + 1
+        correlation = None if from_outside is None else from_outside.correlation
         message = MessageRow._make((
-            record.arrived + 1, row.process, arrival.name, arrival.key, arrival.correlation, row.id, MessageStatus.PENDING, arrival.body, arrival.at,
-            row.tenant,
+            number, row.process, arrival.name, arrival.key, correlation, row.id, MessageStatus.PENDING, arrival.body, arrival.at, row.tenant
         ))  # fmt: skip
         if row.status in _SLEEPS or (row.status is Status.READY and arrival.urgent):
             row, self._woken = row._replace(status=Status.READY, wake_at=now), True
         ends = {**record.ends, json.loads(arrival.body)["case"]: arrival.fields} if arrival.name == CHILD_ENDED else record.ends
         row = row._replace(inbox=row.inbox + 1)
-        self._record = self._result.record = replace(record, row=row, messages=(*record.messages, message), arrived=message.id, ends=ends)
+        self._record = self._result.record = replace(record, row=row, messages=(*record.messages, message), arrived=number, ends=ends)
+        if from_outside is not None:
+            self._record.came = {**record.came, number: from_outside}
 
     def answer(self, token: str, answer: object, by: str, edits: Mapping[str, object]) -> None:
         """Give the open pause its answer. Raises Refused."""
@@ -401,8 +400,10 @@ class Turn:
             raise Refused(plan.reason)
         if plan.transition is not None:
             t = plan.transition
+            self._moved, came = True, self._record.came
+            self._result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
+            self._result.ended = t.status in ENDED and session.case.row.status not in ENDED
             self._record = self._result.record = self._record.after(session.process, plan)
-            self._moved = True
             self._result.sent += [self._sent(post) for post in t.posts]
             self._result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
             if t.settlement is not None and t.settlement.status not in UNKNOWN:
@@ -446,8 +447,3 @@ def started(work: Work, name: str, number: int, asked: Start) -> TurnResult:
     turn = Turn(work, Record(case.row, incarnation, asked.seed, home=asked.home, result=asked.result))
     turn.apply(CaseSession(program_of(process), case), happenings.StartAsked(new, cells))
     return turn.result()
-
-
-def refusing(error: PointsmanError) -> Refusing:
-    """What a caller is told of an error."""
-    return Refusing(type(error).__name__, str(error))

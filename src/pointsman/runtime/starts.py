@@ -16,7 +16,7 @@ from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, check_whole, describe, message_of
 from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.inputs import input_cells
-from pointsman.kernel.messages import PARENT_ENDED, body_of
+from pointsman.kernel.messages import PARENT_ENDED, accept_of, body_of
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
@@ -101,7 +101,7 @@ class Starts:
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
         """Deliver a message; see `Engine.send`."""
         registered = self._cases.process(process)
-        accept = _accept(registered, message, name)
+        accept = accept_of(registered, message, name)
         try:
             body, value = body_of(accept, message)
             correlation = accept.correlate(value)
@@ -148,7 +148,7 @@ class Starts:
 
     async def _release(self, row: MessageRow) -> None:
         registered = self._cases.process(row.process)
-        accept = _accept(registered, None, row.name)
+        accept = accept_of(registered, None, row.name)
         value = adapter_of(accept.message).validate_json(row.body)
         case = await self._cases.row(row.case or 0)
         post = Post(Address(row.process, row.tenant, row.correlation), row.name, row.key, row.body, self._clock.now(), "hold")
@@ -177,21 +177,3 @@ def _how(posted: Posted) -> How:
     if posted.started:
         return "started"
     return {MessageStatus.HELD: "held", MessageStatus.UNMATCHED: "unmatched"}.get(posted.status, "delivered")  # type: ignore[return-value]
-
-
-def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
-    """Return the declaration that accepts this message, by the name or by the message's type."""
-    accepts = process.accepts_messages
-    if not accepts:
-        raise InputInvalid(f"process {process.name!r} accepts no messages; declare one with accept().")
-    known = ", ".join(sorted(accepts))
-    if name is not None:
-        if name not in accepts:
-            raise InputInvalid(f"process {process.name!r} accepts no message {name!r}, only {known}; declare it with accept().")
-        return accepts[name]
-    fitting = [accept for accept in accepts.values() if isinstance(accept.message, type) and isinstance(message, accept.message)]
-    if len(accepts) == 1:
-        fitting = list(accepts.values())
-    if len(fitting) != 1:
-        raise InputInvalid(f"process {process.name!r} accepts {known}; say which with name=.")
-    return fitting[0]

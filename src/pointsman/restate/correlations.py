@@ -1,0 +1,155 @@
+"""The virtual object of a correlation key: it knows the open case with that key, and keeps the messages that no case takes yet.
+
+A message comes to the service first, which calls the author's functions: what is the correlation key, and with what would a case start. The object of
+the key then sends the message to its open case, or starts one. A case that has ended sends back what it did not take in, and says that it has ended.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
+
+from pointsman.errors import InputInvalid, PointsmanError
+from pointsman.kernel.codec import describe
+from pointsman.kernel.inputs import input_cells
+from pointsman.kernel.messages import accept_of, body_of
+from pointsman.restate.journal import Json, refusal, refusing
+from pointsman.restate.record import CORRELATION, SERVICE, Message, Refusing, key_of, numbers, place_of
+from pointsman.restate.turns import Arrival, Start
+from pointsman.restate.work import Work
+
+SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more than a sender repeats
+
+
+class Routed(NamedTuple):
+    """A message and the object of its correlation key, or why it is refused."""
+
+    to: str = ""
+    message: Message | None = None
+    refused: Refusing | None = None
+
+
+@dataclass(slots=True)
+class Known:
+    """What the object of a correlation key knows: its `open` case, the messages that came `early` or are `held`, and the keys of those that came."""
+
+    open: int | None = None
+    early: list[Message] = field(default_factory=list)
+    held: list[Message] = field(default_factory=list)
+    seen: dict[str, int | None] = field(default_factory=dict)
+
+
+_ROUTED, _KNOWN, _MESSAGE, _ARRIVAL = Json(Routed), Json(Known), Json(Message), Json(Arrival)
+
+
+class Correlations:
+    """The handlers of the service and of the object of a correlation key. `start` and `deliver` are handlers of a case."""
+
+    def __init__(self, work: Work, start: Any, deliver: Any) -> None:
+        self._work, self._start, self._deliver = work, start, deliver
+        self.service, self.object = (
+            Service(SERVICE, "The messages of Pointsman."),
+            VirtualObject(CORRELATION, "A correlation key of Pointsman."),
+        )
+        self.service.handler("send")(self.send)
+        self._take = self.object.handler("take")(self.take)
+        self.back, self.ended = self.object.handler("returned")(self.returned), self.object.handler("case_ended")(self.case_ended)
+
+    async def send(self, ctx: Context, asked: dict[str, Any]) -> dict[str, Any]:
+        """Deliver a message to the open case with its correlation key, or start a case with it."""
+
+        async def route() -> Routed:
+            try:
+                return self._routed(asked)
+            except PointsmanError as error:
+                return Routed(refused=refusing(error))
+
+        routed = await ctx.run_typed("route", route, RunOptions(_ROUTED))
+        if routed.message is None:
+            assert routed.refused is not None
+            raise refusal(routed.refused)
+        told: dict[str, Any] = await ctx.object_call(self._take, routed.to, _MESSAGE.plain(routed.message))
+        return told
+
+    def _routed(self, asked: dict[str, Any]) -> Routed:
+        process = self._work.registry.for_start(asked["process"])
+        accept = accept_of(process, asked["message"], asked.get("name"))
+        try:
+            body, value = body_of(accept, asked["message"])
+        except ValidationError as error:
+            raise InputInvalid(f"process {process.name!r} cannot take this {accept.name!r}: {describe(error)}.") from None
+        identity = asked.get("key") or (accept.key(value) if accept.key is not None else None)
+        correlation, tenant = accept.correlate(value), asked.get("tenant", "")
+        texts = None if accept.starts is False else {name: cell.text for name, cell in input_cells(process, accept.inputs(value)).items()}
+        message = Message(
+            process.name, accept.name, body, self._work.clock.now(), accept.while_open, tenant, correlation
+        )._replace(key=identity, texts=texts, priority=asked.get("priority", 0))  # fmt: skip
+        alone = identity or f"{self._work.random.getrandbits(128):x}"
+        return Routed(place_of(process.name, tenant, correlation, alone), message)
+
+    async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+        """Take a message, once."""
+        known, message = await self._known(ctx), _MESSAGE.of(asked)
+        name = json.dumps((message.name, message.key))
+        if message.key is not None and name in known.seen:
+            return {"case": known.seen[name], "how": "duplicate"}
+        case, how = await self._taken(ctx, known, message)
+        if message.key is not None:
+            known.seen[name] = case
+            while len(known.seen) > SEEN_MAX:
+                known.seen.pop(next(iter(known.seen)))
+        ctx.set("known", known, _KNOWN)
+        return {"case": case, "how": how}
+
+    async def returned(self, ctx: ObjectContext, asked: dict[str, Any]) -> None:
+        """Take back a message that a case did not take in, because it had ended."""
+        known = await self._known(ctx)
+        if known.open == asked["case"]:
+            known.open = None
+        await self._taken(ctx, known, _MESSAGE.of(asked["message"]))
+        ctx.set("known", known, _KNOWN)
+
+    async def case_ended(self, ctx: ObjectContext, case: int) -> None:
+        """Note that the open case has ended, and start the next one with the first message that was held for that."""
+        known = await self._known(ctx)
+        if known.open == case:
+            known.open = None
+        if known.open is None and known.held:
+            await self._taken(ctx, known, known.held.pop(0))
+        ctx.set("known", known, _KNOWN)
+
+    async def _taken(self, ctx: ObjectContext, known: Known, message: Message) -> tuple[int | None, str]:
+        """Send a message to the open case, keep it, or start a case with it."""
+        if known.open is not None and message.while_open != "new_case":
+            if message.while_open == "hold":
+                known.held.append(message)
+                return known.open, "held"
+            self._send(ctx, known.open, message)
+            return known.open, "delivered"
+        if message.texts is None:
+            known.early.append(message)
+            return None, "unmatched"
+        case = await self._started(ctx, message)
+        if message.correlation is not None:
+            known.open = case
+            for early in known.early:
+                self._send(ctx, case, early)
+            known.early = []
+        return case, "started"
+
+    async def _started(self, ctx: ObjectContext, message: Message) -> int:
+        seed = str(ctx.uuid())
+        begun = Start(seed, texts=message.texts, tenant=message.tenant, priority=message.priority, correlation=message.correlation)
+        for number in numbers(seed):
+            if not (await ctx.object_call(self._start, key_of(message.process, number), begun._asdict())).get("taken"):
+                return number
+        raise TerminalError(f"Refused: no number is free for a case of {message.process!r}.", 409)
+
+    def _send(self, ctx: ObjectContext, case: int, message: Message) -> None:
+        arrival = Arrival(message.name, message.key, message.body, message.at, message.while_open == "supersede", {}, message)
+        ctx.object_send(self._deliver, key_of(message.process, case), _ARRIVAL.plain(arrival))
+
+    async def _known(self, ctx: ObjectContext) -> Known:
+        return await ctx.get("known", _KNOWN) or Known()

@@ -1,0 +1,48 @@
+"""Values as Restate keeps them, and refusals as its callers get them."""
+
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from restate import TerminalError
+from restate.serde import Serde
+
+from pointsman.errors import PointsmanError
+from pointsman.restate.record import Refusing
+
+T = TypeVar("T")
+
+_STATUSES = {"InputInvalid": 422, "AnswerInvalid": 422, "ValueRefused": 422, "UnknownCase": 404, "UnknownProcess": 404}
+
+
+class Json(Serde[T]):
+    """Values of one type as JSON."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._adapter = TypeAdapter(kind)
+
+    def serialize(self, obj: T | None) -> bytes:
+        """The bytes of a value; none for None."""
+        return b"" if obj is None else self._adapter.dump_json(obj, exclude_defaults=True)
+
+    def deserialize(self, buf: bytes) -> T | None:
+        """The value of these bytes."""
+        return self._adapter.validate_json(buf) if buf else None
+
+    def plain(self, value: T) -> Any:
+        """The value as an argument of a handler."""
+        return self._adapter.dump_python(value, mode="json")
+
+    def of(self, plain: Any) -> T:
+        """The value of such an argument."""
+        return self._adapter.validate_json(to_json(plain))
+
+
+def refusing(error: PointsmanError) -> Refusing:
+    """What a caller is told of an error."""
+    return Refusing(type(error).__name__, str(error))
+
+
+def refusal(told: Refusing) -> TerminalError:
+    """The error that ends an invocation, and that Restate answers its caller with."""
+    return TerminalError(f"{told.error}: {told.message}", _STATUSES.get(told.error, 409))

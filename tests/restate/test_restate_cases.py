@@ -1,0 +1,147 @@
+"""Cases on a real Restate server, whose programs and whose server are killed in the windows of effects. What happened is counted outside."""
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from outside import Files
+
+from pointsman import AlreadyAnswered
+from pointsman.restate import RestateClient
+from restate_server import Server, Supervised, free_ports
+from tiers import figure
+
+HERE = Path(__file__).parent
+DEATHS = figure("RESTATE_DEATHS", 1)
+LOOK_SECONDS = 0.05
+PATIENCE_SECONDS = 120.0  # a busy machine has ended every case by then
+RESTING = {"done", "parked", "blocked", "cancelled"}
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("outside"))
+
+
+@pytest.fixture(scope="module")
+def service(restate: Server, outside: Files) -> Iterator[None]:
+    """The command that serves the processes, which starts again when it is killed and registers itself."""
+    [port] = free_ports(1)
+    named = ["--app", "orders_service:processes", "--resources", "orders_service:resources", "--port", str(port), "--admin", restate.admin]
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent))), "OUTSIDE": str(outside.folder)}
+    with Supervised([sys.executable, "-m", "pointsman.cli.main", "restate", "serve", *named], paths) as command:
+        command.until(lambda: "READY" in command.said())
+        yield
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what is asked for, once it is something."""
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while not (found := await holds()):
+        assert time.monotonic() < ends_at
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
+
+
+async def rested(cases: RestateClient, process: str, case: int) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        shown = await cases.show(process, case)
+        return shown if shown["status"] in RESTING else None
+
+    shown: dict[str, Any] = await until(look)
+    return shown
+
+
+@asynccontextmanager
+async def started(restate: Server, process: str, inputs: list[dict[str, Any]]) -> AsyncIterator[tuple[RestateClient, list[int]]]:
+    async with RestateClient(restate.ingress) as cases:
+        yield cases, [(await cases.start(process, given, key=f"{process} {given}")).case for given in inputs]
+
+
+def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service: None, outside: Files) -> None:
+    async def story() -> None:
+        async with started(restate, "orders", [{"item": "coffee"}]) as (cases, [case]):
+            again = await cases.start("orders", {"item": "coffee"}, key="orders {'item': 'coffee'}")
+            assert again == (case, True)
+
+            async def pause() -> dict[str, Any] | None:
+                shown: dict[str, Any] | None = (await cases.show("orders", case))["pause"]
+                return shown
+
+            token = (await until(pause))["token"]
+            await cases.answer("orders", case, token, {"agreed": True, "by": "anna"}, by="anna")
+            with pytest.raises(AlreadyAnswered):
+                await cases.answer("orders", case, token, {"agreed": False, "by": "ben"}, by="ben")
+
+            async def asleep() -> bool:
+                return (await cases.show("orders", case))["step"] == "slept"
+
+            await until(asleep)
+            await cases.cancel("orders", case, by="otto", why="seen enough")
+            assert (await rested(cases, "orders", case))["status"] == "cancelled"
+            assert [event["kind"] for event in await cases.events("orders", case)][-1] == "cancelled"
+        assert {effect: len(outside.keys(effect)) for effect in ("pay", "mail", "book", "count")} == dict.fromkeys(
+            ("pay", "mail", "book", "count"), 1
+        )
+
+    asyncio.run(story())
+
+
+def test_programs_that_die_in_the_window_of_an_effect_repeat_none(restate: Server, service: None, outside: Files) -> None:
+    letters = [{"number": number, "dies": "program"} for number in range(DEATHS)]
+
+    async def story() -> list[dict[str, Any]]:
+        shown = []
+        for letter in letters:  # one after another: the eighth death during one step parks its case
+            async with started(restate, "windows", [letter]) as (cases, [case]):
+                shown.append(await rested(cases, "windows", case))
+        return shown
+
+    shown = asyncio.run(story())
+
+    assert [one["outcome"] for one in shown] == ["filed"] * DEATHS
+    for effect in ("send", "file"):
+        assert Counter(outside.keys(effect)) == Counter(
+            entry["key"] for one in shown for entry in one["effects"] if entry["effect"] == effect
+        )
+    print(f"{2 * DEATHS} windows, {2 * DEATHS} deaths of the program: 0 effects lost, 0 repeated")
+
+
+def test_a_server_that_dies_while_a_plain_function_runs_repeats_no_effect(restate: Server, service: None, outside: Files) -> None:
+    async def story() -> dict[str, Any]:
+        async with started(restate, "windows", [{"number": -1, "dies": "server"}]) as (cases, [case]):
+
+            async def runs() -> bool:
+                return (outside.folder / "first waits for the server").exists()
+
+            await until(runs)
+            restate.kill()
+            outside.first("go the server")
+            (outside.folder / "go the server").touch()
+            return await rested(cases, "windows", case)
+
+    shown = asyncio.run(story())
+
+    [key] = [entry["key"] for entry in shown["effects"] if entry["effect"] == "file"]
+    assert shown["outcome"] == "filed"
+    assert outside.keys("file").count(key) == 1
+
+
+def test_what_a_node_did_is_repeated_when_its_program_dies_which_shows_that_the_ledger_is_needed(
+    restate: Server, service: None, outside: Files
+) -> None:
+    async def story() -> dict[str, Any]:
+        async with started(restate, "control", [{"number": 1}]) as (cases, [case]):
+            return await rested(cases, "control", case)
+
+    shown = asyncio.run(story())
+
+    assert shown["outcome"] == "filed"
+    assert outside.keys("control") == ["1", "1"]

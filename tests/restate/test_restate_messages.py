@@ -1,0 +1,97 @@
+"""Messages by correlation key on Restate: they end in the same cases as on an engine, and none is lost when the program dies."""
+
+import asyncio
+import json
+from random import Random
+from typing import Any
+
+import pytest
+from objects_in_memory import Objects
+from pydantic_core import to_json
+from tickets import Letter, tickets
+
+from pointsman.restate.objects import objects
+from pointsman.restate.work import Work
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.world import World
+from tiers import figure
+
+EVERY = figure("RESTATE_EVERY", 16)
+WAYS = ("supersede", "append", "hold", "new_case")
+FIRST, SECOND, OTHER = (
+    Letter(id="1", thread="a", text="one"),
+    Letter(id="2", thread="a", text="two"),
+    Letter(id="3", thread="b", text="three"),
+)
+HALF_AN_HOUR = 1_800.0
+
+
+def on_restate(way: str, *, dies_at: int = 0) -> tuple[list[Any], list[str], Objects]:
+    """Send letters while the case of the first one waits, and return the ends of all cases, what became of the letters, and the cluster."""
+    cluster = Objects(ManualClock(), dies_at=dies_at)
+    cluster.serve(*objects(Work([tickets(way)], clock=cluster.clock, random=Random(7))))
+
+    async def story() -> list[str]:
+        how = []
+        for letter in (FIRST, OTHER, SECOND, SECOND):
+            how.append((await cluster.call("send", "", {"process": "tickets", "message": letter.model_dump()}))["how"])
+            await cluster.work(until=cluster.clock.now() + HALF_AN_HOUR / 2)
+        await cluster.work()
+        return how
+
+    how = asyncio.run(story())
+    shown = [asyncio.run(cluster.call("show", key)) for key in [*cluster.states] if key.startswith("tickets:")]
+    return sorted((one["outcome"], one["fields"].get("reply")) for one in shown), how, cluster
+
+
+def on_an_engine(way: str) -> tuple[list[Any], list[str]]:
+    process = tickets(way)
+    world = World(process)
+
+    async def story() -> list[str]:
+        how = []
+        for letter in (FIRST, OTHER, SECOND, SECOND):
+            how.append((await world.send(process, letter, key=letter.id)).how)
+            await world.sleep(HALF_AN_HOUR / 2)
+        await world.wait_until_resting()
+        return how
+
+    how = world.run(story)
+    return sorted((row.outcome, json.loads(to_json(world.state(row.id))).get("reply")) for row in world.cases()), how
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_messages_end_in_the_same_cases_as_on_an_engine(way: str) -> None:
+    ends, how = on_an_engine(way)
+
+    found, told, _ = on_restate(way)
+
+    assert found == ends
+    assert told == how
+
+
+def test_a_program_that_dies_anywhere_loses_and_repeats_no_message() -> None:
+    ends, _, whole = on_restate("hold")
+
+    for entry in range(1, whole.entries + 1, EVERY):
+        found, _, cluster = on_restate("hold", dies_at=entry)
+        assert cluster.deaths == 1
+        assert found == ends, f"entry {entry}"
+
+
+def test_a_message_that_an_ended_case_gets_starts_the_next_one() -> None:
+    async def story() -> list[Any]:
+        cluster = Objects(ManualClock())
+        cluster.serve(*objects(Work([tickets("supersede")], clock=cluster.clock, random=Random(7))))
+        first = await cluster.call("send", "", {"process": "tickets", "message": FIRST.model_dump()})
+        await cluster.work(until=cluster.clock.now() + HALF_AN_HOUR)
+        key = f"tickets:{first['case']}"
+        second = await cluster.call("send", "", {"process": "tickets", "message": SECOND.model_dump()})
+        assert second == {"case": first["case"], "how": "delivered"}
+
+        await cluster.call("cancel", key, {"by": "otto", "why": "before the letter has arrived"})
+        await cluster.work()
+
+        return sorted([(await cluster.call("show", one))["outcome"] or "" for one in [*cluster.states] if one.startswith("tickets:")])
+
+    assert asyncio.run(story()) == ["", "answered"]
