@@ -16,6 +16,7 @@ from sqlite_work import Told
 from tiers import figure, seed
 
 WORKERS = 2
+CONTROLS = 300  # images; every third or so is wrong
 
 
 def in_workers(images: int, control: Control) -> Counter[str]:
@@ -26,10 +27,10 @@ def in_workers(images: int, control: Control) -> Counter[str]:
 
 
 def test_no_power_failure_loses_or_tears_a_confirmed_commit(capsys: pytest.CaptureFixture[str]) -> None:
-    least = figure("IMAGES", 4_000)
+    least = figure("IMAGES", 2_000)
 
     found = in_workers(least, Control.NOTHING)
-    control = in_workers(1_000, Control.NORMAL)
+    control = in_workers(CONTROLS, Control.NORMAL)
 
     with capsys.disabled():
         print(f"\n{found['images']:,} images at {found['points']:,} points: {found['violations']} violations", end="")
@@ -40,7 +41,7 @@ def test_no_power_failure_loses_or_tears_a_confirmed_commit(capsys: pytest.Captu
 
 
 def test_an_answer_before_the_flush_would_be_seen() -> None:
-    found = in_workers(1_000, Control.EARLY)
+    found = in_workers(CONTROLS, Control.EARLY)
 
     assert found["lost"] > 0
 
