@@ -13,6 +13,7 @@ from pointsman import (
     Failure,
     Found,
     Idempotent,
+    Limit,
     Log,
     NotSent,
     Process,
@@ -69,7 +70,7 @@ def orders(state: type[Order] = Order, **how: Any) -> Process[Any]:
     """The process. With the state `Checked` it has one more node, before anything is paid."""
     order = Process("orders", state, **how)
 
-    @order.node(writes="price", retry=Retry(attempts_max=3, first_seconds=5.0, jitter=0.0))
+    @order.node(writes="price", limit=Limit("prices", concurrency=2), retry=Retry(attempts_max=3, first_seconds=5.0, jitter=0.0))
     async def ask_price(item: str, *, ctx: Context) -> int:
         if item == "rare" and ctx.attempt == 1:
             raise ConnectionError("the price list is away")

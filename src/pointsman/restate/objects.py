@@ -27,7 +27,8 @@ from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import Json, refusal, refusing
-from pointsman.restate.record import NAME, Message, Record, Stamped, key_of, numbers, place_of, seed_of
+from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
+from pointsman.restate.record import NAME, Message, Permitted, Record, Stamped, key_of, numbers, place_of, seed_of
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
 from pointsman.restate.work import Work
 
@@ -76,14 +77,15 @@ def objects(work: Work) -> list[VirtualObject | Service]:
         invocation_retry_policy=RETRIES,
     )  # fmt: skip
     handlers = _Handlers(work)
-    handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver")}
+    handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver", "nudge")}
     correlations = Correlations(work, handles["start"], handles["deliver"])
-    handlers.handles = {**handles, "returned": correlations.back, "ended": correlations.ended}
+    limits = LimitHandlers(work, handles["nudge"])
+    handlers.handles = {**handles, "returned": correlations.back, "ended": correlations.ended, "take": limits.takes, "give": limits.gives}
     for name in ("show", "events"):
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
         case.handler(name)(handlers.outside(do))
-    return [case, correlations.service, correlations.object]
+    return [case, correlations.service, correlations.object, limits.object]
 
 
 class _Handlers:
@@ -123,8 +125,10 @@ class _Handlers:
         # The mark is durable before the call begins. A later run of this invocation finds the mark of the one that died.
         begun = await ctx.run_typed("begin", mark, RunOptions(JsonSerde()))
 
+        permitted: Permitted | None = None
+
         async def turn() -> TurnResult:
-            one = Turn(self._work, known)
+            one = Turn(self._work, known, permitted)
             if begun == nonce:
                 await one.step()
             else:
@@ -132,6 +136,9 @@ class _Handlers:
             return one.result()
 
         result = await ctx.run_typed("step", turn, RunOptions(_RESULT))
+        if result.wanted is not None:
+            permitted = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
+            result = await ctx.run_typed("permitted", turn, RunOptions(_RESULT))
         if result.child is not None:
             child = await self._started_child(ctx, known.row.id, result.child)
 
@@ -150,6 +157,10 @@ class _Handlers:
         if not told["taken"] and arrival.message is not None:
             self._send_back(ctx, told["case"], arrival.message)
         return told
+
+    async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:
+        """Let a case that waits for a permit ask again."""
+        return await self._change(ctx, lambda turn: turn.nudge())
 
     def outside(self, do: Callable[[Turn, dict[str, Any]], None]) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """A handler for somebody outside."""
@@ -193,6 +204,8 @@ class _Handlers:
             ctx.set("case", result.record, _RECORD)
         for stamped in result.events:
             ctx.set(f"event {stamped.revision:08d}", stamped, _EVENTS)
+        if result.given is not None:
+            ctx.object_send(self.handles["give"], result.given.limit, GIVEN.plain(result.given))
         for to, arrival in result.sent:
             ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
         if result.later is not None:

@@ -30,8 +30,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.base import WriteRow
 from pointsman.store.states import state_from
 
-NAME, SERVICE, CORRELATION = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation"
-"""The names of the virtual object of cases, of the service that takes messages, and of the virtual object of correlation keys."""
+NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation", "PointsmanLimit"
+"""The names of the virtual object of cases, of the service that takes messages, and of the virtual objects of correlation keys and limits."""
 
 _MOVES = frozenset({Status.READY, Status.RUNNING})
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
@@ -59,13 +59,28 @@ def numbers(seed: str) -> Iterator[int]:
     return (1 + int(digest((seed, str(place))), 16) % (2**NUMBER_BITS - 1) for place in range(PLACES))
 
 
+class Permitted(NamedTuple):
+    """What the object of a limit answered: a permit, with the `state` of the limit, or `why` there is none and in how many `seconds` there may be one."""
+
+    limit: str
+    holder: str
+    granted: bool
+    state: str | None = None
+    why: str | None = None
+    seconds: float = 0.0
+
+
 class DueCall(NamedTuple):
-    """The call of an effect that follows the commit of its intent. A call that reverses another one has the `fields` of that call."""
+    """The call of an effect that follows the commit of its intent. A call that reverses another one has the `fields` of that call.
+
+    `permit` is the permit that was taken for it.
+    """
 
     key: str
     undoes: str = ""
     doubtful: bool = False
     fields: tuple[FieldRow, ...] = ()
+    permit: Permitted | None = None
 
 
 class Refusing(NamedTuple):

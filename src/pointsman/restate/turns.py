@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect, Reconcile
+from pointsman.definition.limits import Limit
+from pointsman.definition.nodes import Node
 from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError, Refused, Stale, ValueRefused, VersionNotAccepted
 from pointsman.kernel import happenings
 from pointsman.kernel.answering import answer_cells, declared_pause
-from pointsman.kernel.attempts import INTERRUPTIONS_MAX
+from pointsman.kernel.attempts import INTERRUPTIONS_MAX, CallEnd
 from pointsman.kernel.case import UNKNOWN, cells_of, new_case
 from pointsman.kernel.codec import check_name, check_text, codec_of, message_of
 from pointsman.kernel.commands import (
@@ -41,9 +43,11 @@ from pointsman.kernel.rows import CaseRow, FieldRow, Intent, MessageRow, Message
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.kernel.timers import expires_at
 from pointsman.restate.journal import refusing
-from pointsman.restate.record import CancelWanted, Message, Record, Refusing, Stamped, key_of
+from pointsman.restate.limits import HeldPermit, PermitGiven, PermitWanted
+from pointsman.restate.record import CancelWanted, Message, Permitted, Record, Refusing, Stamped, key_of
 from pointsman.restate.work import Work
 from pointsman.runtime.calls import Request, without_cancel
+from pointsman.runtime.limits import MARGIN_SECONDS, UNTIMED_SECONDS
 from pointsman.runtime.session import CaseSession
 
 _SLEEPS = frozenset({Status.WAITING, Status.PARKED})
@@ -100,7 +104,7 @@ class ChildFound(NamedTuple):
 class TurnResult:
     """What a turn leaves: the new record and its events, messages, the next step, and the answer to the caller. A record of None changes nothing.
 
-    With a `child`, the turn goes on when that has been started. A case that `ended` has left `back` messages for the next case with its correlation key.
+    With a `child`, the turn goes on when that has been started, and with a permit `wanted`, when there is an answer; `given` is one to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
     """
 
     record: Record | None = None
@@ -110,15 +114,18 @@ class TurnResult:
     child: ChildWanted | None = None
     back: list[Message] = field(default_factory=list)
     ended: bool = False
+    wanted: PermitWanted | None = None
+    given: PermitGiven | None = None
     answer: dict[str, Any] = field(default_factory=dict)
     refused: Refusing | None = None
 
 
 class Turn:
-    """One turn of a case."""
+    """One turn of a case. `permitted` is what the object of a limit has answered, if the turn wanted a permit before."""
 
-    def __init__(self, work: Work, record: Record) -> None:
+    def __init__(self, work: Work, record: Record, permitted: Permitted | None = None) -> None:
         self._work = work
+        self._permitted = permitted
         self._record = record
         self._result = TurnResult()
         self._moved = self._woken = False
@@ -127,13 +134,19 @@ class Turn:
         """What the turn leaves."""
         result, row = self._result, self._record.row
         result.answer = {"case": row.id, "status": row.status, **result.answer}
+        if self._permitted is not None and self._permitted.granted:
+            result.given = PermitGiven(self._permitted.limit, self._permitted.holder, "nothing", row.id)
         if result.record is None or not (self._moved or self._woken):
             return result
         now = self._work.clock.now()
         if row.status is Status.RUNNING:
             result.later = Later(row.revision, 0.0)
         elif row.status in {Status.READY, Status.WAITING} and row.wake_at is not None:
-            result.later = Later(row.revision, max(0.0, row.wake_at - now))
+            refused = self._permitted is not None and not self._permitted.granted and row.needs is not None
+            waits = (
+                self._permitted.seconds if refused and self._permitted is not None else 0.0
+            )  # or until another call gives its permit back
+            result.later = Later(row.revision, max(waits, row.wake_at - now))
         return result
 
     # The steps of the case.
@@ -149,14 +162,16 @@ class Turn:
         record = self._record
         row = record.row._replace(status=Status.READY, wake_at=self._work.clock.now(), interruptions=record.row.interruptions + 1)
         self._record = self._result.record = replace(record, row=row._replace(attempts=max(row.attempts - 1, 0)), call=None)
-        self._woken = True
+        self._woken, self._permitted = True, None  # a call that may still run keeps its permit until that expires
 
     def go_on(self, child: ChildFound) -> None:
         """Go on with a step whose child has been started."""
         found = self._claimed()
         step = None if found is None else found.process.steps.get(found.case.row.step or "")
         if found is None or not isinstance(step, Child):
-            return  # newer code has taken the child away, and the next step sees to it
+            if found is not None:  # newer code has taken the child away, and the next step sees to it
+                self._result.record, self._woken = self._record, True
+            return
         if child.row is None:
             self.apply(found, happenings.ChildRefused(step, child.refused))
             return
@@ -187,6 +202,12 @@ class Turn:
             wanted = self._record.cancel
             if wanted is not None and not (isinstance(command, CallEffect) and command.doubtful):
                 happening = happenings.CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
+            elif (limit := _limit_of(command)) is not None and self._permitted is None:
+                self._result.wanted = self._wanted(session, limit)
+                return
+            elif limit is not None and self._permitted is not None and not self._permitted.granted:
+                assert isinstance(command, CallNode | Acquire)
+                happening = happenings.PermitRefused(command, self._permitted.why)
             elif isinstance(command, StartChild):
                 refused = self._want(session, command)
                 if refused is None:
@@ -195,6 +216,35 @@ class Turn:
             else:
                 happening = await self._perform(session, command)
             command = None
+
+    def _wanted(self, session: CaseSession, limit: Limit) -> PermitWanted:
+        row = session.case.row
+        node = session.process.steps.get(row.step or "")
+        seconds = (node.timeout_seconds if isinstance(node, Node) else None) or UNTIMED_SECONDS
+        key = key_of(row.process, row.id)
+        return PermitWanted(limit.name, f"{row.id}/{row.step}/{row.fence}", seconds + MARGIN_SECONDS, key)
+
+    def _held(self, limit: Limit | None) -> HeldPermit | None:
+        """The permit for the call that begins now."""
+        permitted, self._permitted = self._permitted, None
+        if limit is None or permitted is None or permitted.state is None:
+            return None
+        return HeldPermit(self._work, limit, permitted, self._record.row.id)
+
+    async def _call(self, session: CaseSession, request: Request) -> CallEnd:
+        """Make a call under its permit."""
+        held = self._held(request.node.limit)
+        if held is None:
+            return await self._work.calls.call(session, request)
+        end = await self._work.calls.call(session, replace(request, permit=held.permit))
+        self._result.given = held.given
+        return end
+
+    def nudge(self) -> None:
+        """Let a case that waits for a permit ask again."""
+        row = self._record.row
+        if row.status is Status.READY and row.needs is not None and (row.wake_at or 0.0) <= self._work.clock.now():
+            self._result.record, self._woken = self._record, True
 
     def _want(self, session: CaseSession, wanted: StartChild) -> happenings.ChildRefused | None:
         """Ask for a child, or return why it cannot start."""
@@ -214,16 +264,17 @@ class Turn:
         step = None if entry is None else process.steps.get(process.called(entry.effect))
         if call is None or entry is None or not isinstance(step, Effect):
             return None
+        self._permitted = call.permit
         cells = cells_of(process, call.fields) if call.undoes else session.case.snapshot.cells
         intent = Intent(entry.key, entry.effect, entry.arguments, entry.deadline, entry.attempts > 1)
         return CallEffect(step, intent, cells, session.case.row.attempts, call.undoes, call.doubtful)
 
     async def _perform(self, session: CaseSession, command: Command) -> Happening:
-        calls, clock, case = self._work.calls, self._work.clock, session.case
+        clock, case = self._work.clock, session.case
         match command:
             case CallNode():
                 request = Request(command.node, case.snapshot.cells, command.attempt, progress=command.progress)
-                return happenings.NodeEnded(command, await calls.call(session, request))
+                return happenings.NodeEnded(command, await self._call(session, request))
             case CallEffect(effect, intent, cells, attempt):
 
                 def late() -> bool:
@@ -231,13 +282,13 @@ class Turn:
 
                 left = intent.deadline - clock.now()
                 request = Request(effect, cells, attempt, intent.key, timeout_seconds=left, late=late)
-                return happenings.EffectEnded(command, await calls.call(session, request))
+                return happenings.EffectEnded(command, await self._call(session, request))
             case LookUpEffect():
                 return await self._look_up(session, command)
             case RunBranches(step):
                 return await self._work.branches(self._keep).run(session, step, self._offer)
             case Acquire():
-                return happenings.Acquired(command)  # there are no limits, and a thread is free at once or the call is late
+                return happenings.Acquired(command)  # a thread is free at once, or the call is late
             case LoadHistory():
                 session.case = replace(case, history=self._record.history)
                 name = case.row.step or ""
@@ -404,6 +455,8 @@ class Turn:
             self._result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
             self._result.ended = t.status in ENDED and session.case.row.status not in ENDED
             self._record = self._result.record = self._record.after(session.process, plan)
+            if self._record.call is not None and self._permitted is not None and self._permitted.granted:
+                self._record.call, self._permitted = self._record.call._replace(permit=self._permitted), None
             self._result.sent += [self._sent(post) for post in t.posts]
             self._result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
             if t.settlement is not None and t.settlement.status not in UNKNOWN:
@@ -447,3 +500,10 @@ def started(work: Work, name: str, number: int, asked: Start) -> TurnResult:
     turn = Turn(work, Record(case.row, incarnation, asked.seed, home=asked.home, result=asked.result))
     turn.apply(CaseSession(program_of(process), case), happenings.StartAsked(new, cells))
     return turn.result()
+
+
+def _limit_of(command: Command) -> Limit | None:
+    """The limit whose permit a command takes."""
+    if isinstance(command, CallNode):
+        return command.node.limit
+    return command.effect.limit if isinstance(command, Acquire) else None

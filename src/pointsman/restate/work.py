@@ -42,6 +42,8 @@ class Work:
         self._resources = resources or {}
         check_offered([*self.registry])
         check_resources([*self.registry], self._resources)
+        nodes = [node for process in self.registry for node in process.nodes()]
+        self.limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
         self.clock: Clock = clock or SystemClock()
         self.random = random or chance.SystemRandom()
         # The calls tell a store of blobs, of waits for a thread and of late results. Here it is empty, because Restate has the cases.

@@ -1,0 +1,145 @@
+"""Limits on Restate: one object gives the permits of all cases, and wakes those that wait."""
+
+import asyncio
+import itertools
+import json
+from random import Random
+from typing import Any
+
+import pytest
+from objects_in_memory import Objects
+
+from pointsman import AtLeastOnce, Context, DefinitionError, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, when
+from pointsman.restate.objects import objects
+from pointsman.restate.work import Work
+from pointsman.testing.clock import ManualClock
+from tiers import figure
+
+EVERY = figure("RESTATE_EVERY", 16)
+CASES = 4
+
+
+class Question(State):
+    text: str
+    reply: str | None = None
+    sent: str | None = None
+
+
+class Calls:
+    """When which function was called."""
+
+    def __init__(self) -> None:
+        self.at: list[tuple[str, float]] = []
+        self.refuses = 0
+
+    def times(self, step: str) -> list[float]:
+        return [at for name, at in self.at if name == step]
+
+
+def questions(limit: Limit) -> Process[Any]:
+    question = Process("questions", Question)
+
+    @question.node(writes="reply", limit=limit, timeout_seconds=10)
+    async def ask(text: str, *, ctx: Context, calls: Calls) -> str:
+        calls.at.append(("ask", ctx.now))
+        return text.upper()
+
+    @question.effect(
+        writes="sent", limit=limit, safety=AtLeastOnce("it is a test"), timeout_seconds=10, retry=Retry(attempts_max=2, first_seconds=0.0)
+    )
+    async def send(reply: str, *, ctx: Context, calls: Calls) -> str:
+        calls.at.append(("send", ctx.now))
+        if calls.refuses:
+            calls.refuses -= 1
+            raise NotSent("too many", retry_after=60.0)
+        return "sent"
+
+    question.rules(
+        when("no reply yet", lambda c: c.reply is None, ask),
+        when("not sent yet", lambda c: c.sent is None, send),
+        otherwise(finish("sent")),
+    )
+    return question
+
+
+def run(limit: Limit, calls: Calls, *, dies_at: int = 0) -> Objects:
+    cluster = Objects(ManualClock(), dies_at=dies_at)
+    cluster.serve(*objects(Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7))))
+
+    async def story() -> None:
+        for number in range(1, CASES + 1):
+            await cluster.call("start", f"questions:{number}", {"seed": str(number), "inputs": {"text": "why"}})
+        await cluster.work()
+        for number in range(1, CASES + 1):
+            shown = await cluster.call("show", f"questions:{number}")
+            assert shown["outcome"] == "sent", shown["reason"]
+
+    asyncio.run(story())
+    return cluster
+
+
+def state_of(cluster: Objects, limit: Limit) -> dict[str, Any]:
+    stored = json.loads(cluster.states[limit.name]["limit"])
+    assert not stored.get("waiting")
+    state: dict[str, Any] = json.loads(stored["text"])
+    return state
+
+
+def test_calls_of_all_cases_keep_the_distance_of_their_rate() -> None:
+    limit, calls = Limit("llm", per_second=0.1), Calls()
+
+    run(limit, calls)
+
+    times = sorted(at for _, at in calls.at)
+    assert len(times) == 2 * CASES
+    assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_permit_is_given_back_and_wakes_a_case_that_waits() -> None:
+    limit, calls = Limit("llm", concurrency=1), Calls()
+
+    cluster = run(limit, calls)
+
+    assert len(calls.at) == 2 * CASES
+    assert state_of(cluster, limit)["permits"] == {}
+    assert max(at for _, at in calls.at) < ManualClock().now() + 1  # nobody waited until a permit expired
+
+
+def test_a_resource_that_asks_callers_to_wait_holds_the_calls_of_all_cases_and_costs_no_attempt() -> None:
+    limit, calls = Limit("llm", concurrency=1), Calls()
+    calls.refuses = 3
+
+    run(limit, calls)
+
+    first, second, third, *others = calls.times("send")
+    assert second >= first + 60
+    assert third >= second + 60
+    assert min(others) >= third + 60
+    assert len(others) == CASES
+
+
+def test_a_program_that_dies_anywhere_leaves_no_case_without_a_permit() -> None:
+    limit = Limit("llm", concurrency=1)
+    whole = run(limit, Calls())
+
+    for entry in range(1, whole.entries + 1, EVERY):
+        cluster = run(limit, Calls(), dies_at=entry)
+        assert cluster.deaths == 1
+
+
+def test_a_limit_of_a_branch_is_refused_when_the_process_is_registered() -> None:
+    limit = Limit("llm", concurrency=1)
+    question = Process("questions", Question)
+
+    @question.node(writes="reply", limit=limit)
+    async def ask(text: str) -> str:
+        return text
+
+    @question.node(writes="sent")
+    async def send(text: str) -> str:
+        return text
+
+    question.rules(when("no reply yet", lambda c: c.reply is None, parallel(ask, send)), otherwise(finish("sent")))
+
+    with pytest.raises(DefinitionError, match="limit 'llm' cannot be kept for the branch 'ask' on Restate; make it a step of its own"):
+        Work([question])
