@@ -4,7 +4,7 @@ import asyncio
 import html
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from pointsman import (
     Item,
     ModelResponse,
     NotSent,
+    PointsmanError,
     Private,
     Process,
     Rejected,
@@ -31,6 +32,7 @@ from pointsman import (
     each,
     finish,
     otherwise,
+    park,
     when,
 )
 from pointsman.kernel.hiding import HIDDEN, leaves, without
@@ -205,3 +207,46 @@ def test_the_keys_of_a_private_dictionary_are_hidden_and_the_names_of_members_ar
             return str((await engine.wait_until_resting(case)).reason)
 
     assert f"{HIDDEN} at {HIDDEN}, which is the address" in asyncio.run(main())
+
+
+def test_what_stops_a_stored_case_is_told_without_its_private_texts() -> None:
+    def refuse(name: str) -> str:
+        raise KeyError(f"nobody is called {name.lower()}")
+
+    class Moved(State):
+        name: Private[str]
+
+    class Refusing(State):
+        who: Private[Annotated[str, AfterValidator(refuse)]]
+
+    def waiting(state: type[State], **more: Any) -> Process[Any]:
+        process: Process[Any] = Process("people", state, **more)
+        process.rules(otherwise(park("later")))
+        return process
+
+    class Named(State):
+        who: Private[str]
+
+    def moved(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"name": refuse(fields["who"])}
+
+    async def main() -> list[str]:
+        said = []
+        for changed in (waiting(Moved, version=2, accepts={1: moved}), waiting(Refusing)):
+            store = MemoryStore()
+            async with Engine.open("unused", [waiting(Named)], store=store) as engine:
+                case = (await engine.start("people", {"who": "Trillian"})).case
+                await engine.wait_until_resting(case)
+            async with Engine.open("unused", [changed], store=store) as engine:
+                try:
+                    await engine.redrive(case, by="ada", why="again")
+                    refused = ""
+                except PointsmanError as error:
+                    refused = str(error)
+                said.append(f"{refused} {(await engine.wait_until_resting(case)).reason}")
+        return said
+
+    said = asyncio.run(main())
+
+    assert [HIDDEN in text for text in said] == [True, True]
+    assert "trillian" not in "".join(said).lower()

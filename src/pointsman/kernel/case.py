@@ -1,8 +1,9 @@
 """A case as the machine sees it: everything durable about it, and how its values are read and written."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from pointsman.definition.state import Failure
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.evidence import error_name
+from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import Migrated, migrate
 from pointsman.kernel.record import record
@@ -123,7 +125,9 @@ def loaded_case(
         migrated = migrate(process, row.version, {row.field: (row.text, row.writer) for row in fields})
         fields = [FieldRow(name, text, writer, row.revision) for name, (text, writer) in migrated.fields.items()]
     try:
-        cells = _sound_cells(process, [row for row in fields if row.field not in corrected], corrected) if cells is None else cells
+        if cells is None:
+            with hiding(partial(_private_texts, process, fields)):
+                cells = _sound_cells(process, [row for row in fields if row.field not in corrected], corrected)
     except ValueRefused as error:
         if migrated is None:
             raise ValueRefused(f"{error}; {UNFIT}") from None
@@ -132,6 +136,12 @@ def loaded_case(
     case = bare_case(process, row, incarnation)
     snapshot = replace(case.snapshot, cells=cells)
     return replace(case, snapshot=snapshot, whole=True, migrated=migrated, branches=_present_branches(process, branches, migrated))
+
+
+def _private_texts(process: AnyProcess, fields: Sequence[FieldRow]) -> Iterator[str]:
+    for row in fields:
+        if row.field in process.private:
+            yield from leaves(json.loads(row.text))
 
 
 def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: Migrated | None) -> dict[str, BranchRow]:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.snapshot import NULL
 
 MIGRATION = "(migration)"
@@ -33,6 +35,13 @@ def migrate(process: AnyProcess, version: int, fields: Texts) -> Migrated:
     migration raises, or returns values that are not JSON or do not fit.
     """
     values: dict[str, Any] = {name: json.loads(text) for name, (text, _) in fields.items()}
+    if not process.private:
+        return _migrated(process, version, fields, values)
+    with hiding(partial(leaves, values)):  # of any field: an earlier version may have had private ones under other names
+        return _migrated(process, version, fields, values)
+
+
+def _migrated(process: AnyProcess, version: int, fields: Texts, values: dict[str, Any]) -> Migrated:
     for older in range(version, process.version):
         values = _step(process, older, values)
     after = dict(fields)
