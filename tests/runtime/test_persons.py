@@ -117,9 +117,10 @@ def test_blobs_that_only_erased_cases_refer_to_are_deleted_a_day_after_they_were
             own, shared = await engine.store_blob(b"of Jane"), await engine.store_blob(b"of both")
             for sender, blob in ((JANE, own), (JANE, shared), (JOHN, shared)):
                 await engine.wait_until_resting((await engine.start("letters", {"sender": sender, "original": blob})).case)
+            at_once = await engine.erase_person(JANE, by="ada", why="asked for")
             clock.advance(BLOB_SECONDS + 1)
-            erased = await engine.erase_person(JANE, by="ada", why="asked for")
-            assert erased.blobs == 1
+            later = await engine.erase_person(JANE, by="ada", why="asked for")
+            assert (len(at_once.cases), at_once.blobs, later.cases, later.blobs) == (2, 0, (), 1)
             return [await engine.reader.blob(blob) is None for blob in (own, shared)]
 
     assert asyncio.run(main()) == [True, False]

@@ -60,7 +60,7 @@ class Persons:
             except UnknownCase:
                 continue  # retention has deleted it meanwhile
         blobs = 0
-        if done and not dry_run:
+        if not dry_run:  # also those that an earlier call left because they were too young
             blobs = (await self._store.collect_blobs(before=self._clock.now() - BLOB_SECONDS)).blobs
         others = {row.process for row in await self._looks.definitions()} - self._here
         named = digest((self._looks.incarnation, searched(person)))
