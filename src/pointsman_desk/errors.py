@@ -74,6 +74,10 @@ class SecretMissing(DeskError):
     """A password or token is not where the configuration says."""
 
 
+class SummaryNotSent(DeskError):
+    """The last summary for the team was not sent."""
+
+
 class DraftChanged(DeskError):
     """The draft changed since it was shown."""
 

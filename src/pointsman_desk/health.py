@@ -21,6 +21,7 @@ from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
 from pointsman_desk.subscribing import check_telemetry, webhooks_of
+from pointsman_desk.summary import check_last
 from pointsman_desk.wiring import check, identity_of, models_of, recognise, source_of
 
 FREE_MIN = 50_000_000  # bytes: the largest mail, its copy in the write-ahead log, and a reply
@@ -68,6 +69,8 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
         yield _looked("shop", SqliteOrders(config.shop_file).check)
     yield _looked("models", lambda: models_of(config))
     yield _looked("sending", lambda: check(config, "sending"))
+    if config.summary is not None and not new:
+        yield _looked("summary", lambda: asyncio.run(check_last(config)))
     if config.telemetry is not None:
         yield _looked("telemetry", lambda: check_telemetry(config))
     if config.webhooks is not None:

@@ -6,6 +6,7 @@ numbers of cases and reasons, and nothing that a customer wrote.
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -36,12 +37,14 @@ from pointsman import (
 )
 from pointsman_desk.case import Letter, Outgoing, Receipt, Value
 from pointsman_desk.config import DeskConfig, SummaryConfig
+from pointsman_desk.errors import SummaryNotSent
 from pointsman_desk.mail.compose import compose
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.places import cases_of
 from pointsman_desk.standing import reasons
 from pointsman_desk.steps import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT, SUPPORT_MAIL
 
+SUMMARY = "summary"
 PARKED_MAX = 20  # named in a summary; the page has them all
 PAGE_CASES = 1_000
 GATHER_SECONDS = 600.0  # reminders of ten minutes make one mail; nobody acts on them by the minute
@@ -146,7 +149,7 @@ def summary_process(safety: Safety, *, send_seconds: float) -> Process[Summary]:
 
     A transport that recognises no repetition never sends a summary again: the next one says what still waits.
     """
-    process = Process("summary", Summary)
+    process = Process(SUMMARY, Summary)
     gather = process.sleep(writes="gathered", seconds=GATHER_SECONDS)
     look_ = process.node(look, writes="waiting", retry=READING)
     write_ = process.node(write, writes="outgoing", inline=True)
@@ -275,6 +278,18 @@ class Summaries:
                 since = datetime.fromtimestamp(event.at // GATHER_SECONDS * GATHER_SECONDS, UTC)
                 name = f"reminders {since:%Y-%m-%d %H:%M} UTC"
                 await engine.start(self.process, Summary(name=name, reminds=True), key=name)
+
+
+async def check_last(config: DeskConfig) -> None:
+    """Raise SummaryNotSent if the last summary could not be sent. Raises StoreError."""
+    async with cases_of(config) as reader:
+        for found in (await reader.find(CaseQuery(process=SUMMARY, order=Order.NEWEST), limit=1)).rows:
+            if found.case.outcome == NOT_SENT:
+                fields = await reader.fields_of([found.case.id], ["name", "receipt"])
+                name, receipt = (json.loads(field.text) for field in fields[found.case.id])
+                raise SummaryNotSent(
+                    f"the summary of {name} was not sent ({receipt['message'].rstrip('.')}); correct [summary], or what sends mails."
+                )
 
 
 def summaries_of(config: DeskConfig, safety: Safety) -> Summaries | None:

@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pointsman import AtMostOnce
+from pointsman import AtMostOnce, Rejected
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child, recovers
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Receipt
 from pointsman_desk.cli.main import app
 from pointsman_desk.config import ApprovalConfig, DeskConfig, FollowUpConfig, SummaryConfig
+from pointsman_desk.health import findings
+from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.running import LOOK_SECONDS, Round
 from pointsman_desk.summary import GATHER_SECONDS, due
 from pointsman_desk.wiring import Desk, open_desk
 
@@ -28,11 +31,7 @@ TEAM, LEAD = "team@haus-und-hof.example", "lea@haus-und-hof.example"
 TERMS = SummaryConfig(to=(TEAM, LEAD), at=time(8), zone="Europe/Berlin", pages="https://desk.example/")
 SEVEN = datetime(2026, 11, 30, 6, 0, tzinfo=UTC).timestamp()  # in Berlin it is seven
 HOUR_SECONDS, DAY_SECONDS, HANG_SECONDS = 3_600.0, 86_400.0, 120.0
-DONE = {
-    "store.committed",
-    "effect.call",
-    "effect.called",
-}  # the points at which something has just been done, and a call is about to be made
+DONE = {"node.called", "effect.call", "effect.called"}  # something has just been done, or is about to be
 
 
 def refund(number: int) -> bytes:
@@ -169,6 +168,46 @@ def test_a_summary_in_doubt_is_not_sent_again_and_needs_nobody(config: DeskConfi
 
     assert at_the_desk(config, clock, work, transport=transport, safety=AtMostOnce()) == [("summary", "done", "sent")]
     assert transport.calls == 1
+
+
+def test_the_doctor_tells_of_a_summary_that_reached_nobody(config: DeskConfig, clock: ManualClock) -> None:
+    class Refuses:
+        name = "refuses"
+
+        async def deliver(self, raw: bytes, **_: object) -> Receipt:
+            raise Rejected("no such mailbox")
+
+    def told() -> list[str]:
+        return [one.problem for one in findings(config, clock.now()) if one.what == "summary" and one.problem is not None]
+
+    at_the_desk(config, clock, lambda desk: take(desk, refund(1)))
+    before = told()
+    clock.advance(HOUR_SECONDS)
+    at_the_desk(config, clock, take, transport=Refuses())
+
+    assert before == []
+    assert told() == ["the summary of 2026-11-30 was not sent (no such mailbox); correct [summary], or what sends mails."]
+
+
+def test_the_running_desk_sends_a_summary_when_it_is_due(config: DeskConfig, clock: ManualClock) -> None:
+    async def work(desk: Desk) -> None:
+        await take(desk, refund(1))
+        stop = asyncio.Event()
+
+        async def told(_: Desk, __: at_desk.Run) -> None:
+            clock.advance(HOUR_SECONDS)
+
+        round_ = asyncio.ensure_future(Round(desk, at_desk.Reception(desk), Arrivals(), told, lambda _: None).work(stop))
+        async with asyncio.timeout(HANG_SECONDS):
+            while not outbox(config):
+                clock.advance(LOOK_SECONDS)
+                await asyncio.sleep(0.001)
+        stop.set()
+        await round_
+
+    at_the_desk(config, clock, work)
+
+    assert len(outbox(config)) == 1
 
 
 def test_whenever_the_desk_is_killed_a_day_has_one_summary(config: DeskConfig, clock: ManualClock) -> None:
