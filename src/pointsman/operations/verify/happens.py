@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.checks import inputs_of
 from pointsman.definition.effects import ABSENT, UNKNOWN, Found
-from pointsman.definition.messages import logs_of
 from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import Parallel, Quorum
 from pointsman.errors import NotSent, Rejected
@@ -21,7 +20,7 @@ from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase
 from pointsman.kernel.snapshot import Cell, LogCell, Status
 from pointsman.operations.verify.conditions import Way
 from pointsman.operations.verify.outline import Recalled
-from pointsman.operations.verify.twin import Twin, may_be_none, some
+from pointsman.operations.verify.twin import Twin, may_be_none
 
 BEGUN_AT = 1_000.0  # any time: the rules know none
 FAILED = RuntimeError("it failed")
@@ -153,15 +152,11 @@ class World:
         for edits in sets:
             answer, number = dict[str, Cell](), at.number
             for name in (field, *edits):
-                written = kind if name == field else self._edited(name)
+                written = kind if name == field else self.twin.edited(name)
                 answer[name] = self.twin.codec.write(name, self.twin.codec.token(name, pause.name, written, number), pause.name)
                 number += 1
             text = f"a person answers {pause.name!r}" + (f" and edits {edits[0]}" if edits else "")
             yield self._move(text, at, happenings.Answered(pause.name, "-", answer))._replace(number=number)
-
-    def _edited(self, name: str) -> Any:
-        state = self.twin.process.state
-        return logs_of(state).get(name) or some(state.model_fields[name].annotation)
 
     def _messages(self, at: Standing, number: int) -> Iterator[tuple[MessageRow, int]]:
         if at.messages <= 0:

@@ -6,6 +6,7 @@ A search in outline forgets every value, so it has few states. It misses no way 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pointsman.definition.rules import Park
@@ -23,6 +24,9 @@ Pattern = tuple[tuple[str, str], ...]
 
 Results = tuple[tuple[int, bool], ...]
 """What conditions resulted in, by their numbers."""
+
+_Wanted = tuple[int, bool | None]
+"""The number of a condition, and what it should result in."""
 
 _HOLDS, _FAILS = Kept((), holds=True), Kept((), holds=False)
 _OUTCOMES = (True, False, None)
@@ -43,10 +47,10 @@ class Recalled(NamedTuple):
 
 
 class _End(NamedTuple):
-    """The rule of this number is chosen or, with the values that are `known`, its condition raises."""
+    """The rule of this number is chosen, or its condition raises, which is `raised`."""
 
     number: int
-    known: Known | None
+    raised: Decision | None
 
 
 class Outline:
@@ -59,9 +63,16 @@ class Outline:
         self._looked_at: Set[str] = _NONE
         self._outcomes: dict[tuple[int, Pattern], tuple[bool | None, ...]] = {}
         self._found: dict[tuple[Pattern, Results], list[_End]] = {}
+        self._possible: dict[tuple[tuple[_Wanted, ...], Pattern], bool] = {}
+        self._parted: dict[tuple[_Wanted, ...], list[tuple[_Wanted, ...]]] = {}
         self._decisions: dict[tuple[int, frozenset[str]], Decision] = {}
         self._results: dict[tuple[int, Set[str]], Results] = {}
         self._types: dict[str, str] = {}
+        self._conditions = {
+            number: condition
+            for number in range(len(twin.process.ordered_rules))
+            if (condition := twin.conditions.plain(number)) is not None
+        }
         self._steps = [id(rule.step) for rule in twin.process.ordered_rules]
         self._places = {rule.name: number for number, rule in enumerate(twin.process.ordered_rules)}
 
@@ -69,7 +80,7 @@ class Outline:
         """A decision for each step that can come next with these fields, and for each condition that can raise."""
         results = () if recalled is None else self.still(cells, recalled).results
         known = self._twin.imagination.known
-        decisions = [self._decision(cells, end) for end in self._ends(cells, results)]
+        decisions = [end.raised or self._chosen_by(end.number, cells) for end in self._ends(cells, results)]
         self._twin.imagination.known = known
         return decisions
 
@@ -111,23 +122,22 @@ class Outline:
             self._types[name] = next((self._types[other] for other in alike), f"{len(self._types)}" if name in kinds else name)
         return self._types[name]
 
-    def _decision(self, cells: Mapping[str, Cell], end: _End) -> Decision:
-        """What the program decides at an end. If no condition raises, this depends on the rule, and on which fields have a value."""
-        key = end.number, frozenset(cells)
-        if end.known is not None:
-            return self._decided(cells, end)
+    def _chosen_by(self, number: int, cells: Mapping[str, Cell]) -> Decision:
+        """The decision if the rule of this number holds. It depends on nothing but the rule and which fields have a value."""
+        key = number, frozenset(cells)
         if key not in self._decisions:
-            self._decisions[key] = self._decided(cells, end)
+            self._twin.conditions.memo = {**dict.fromkeys(range(number), _FAILS), number: _HOLDS}
+            self._decisions[key] = decide(self._twin.process, Looked(cells))
         return self._decisions[key]
 
-    def _decided(self, cells: Mapping[str, Cell], end: _End) -> Decision:
-        through = dict.fromkeys(range(end.number), _FAILS)
-        self._twin.conditions.memo = {**through, end.number: _HOLDS} if end.known is None else through
-        self._twin.imagination.known = end.known or NOTHING_KNOWN
+    def _raised_by(self, number: int, cells: Mapping[str, Cell], known: Known) -> Decision:
+        """The decision if the condition of the rule of this number raises, which it does with the values that are known."""
+        self._twin.conditions.memo = dict.fromkeys(range(number), _FAILS)
+        self._twin.imagination.known = known
         try:
             return decide(self._twin.process, Looked(cells))
         except Unresolved:  # too many values would have to be tried to know whether it raises
-            rule = self._twin.process.ordered_rules[end.number].name
+            rule = self._twin.process.ordered_rules[number].name
             return Decision(Park(f"the condition of rule {rule!r} may raise"), rule)
 
     def _ends(self, cells: Mapping[str, Cell], results: Results) -> list[_End]:
@@ -139,27 +149,53 @@ class Outline:
         return self._found[key]
 
     def _search(self, cells: Mapping[str, Cell], results: Mapping[int, bool]) -> Iterator[_End]:
-        above, steps = list[Constraint](), set[int]()
+        above, steps = list[_Wanted](), set[int]()
         for number, rule in enumerate(self._twin.process.ordered_rules):
-            condition = self._twin.conditions.plain(number)
+            condition = self._conditions.get(number)
             outcomes: tuple[bool | None, ...] = (True,)
             if condition is not None:
                 outcomes = (results[number],) if number in results else self._outcomes_of(number, condition, cells)
             for outcome in outcomes:
                 if outcome is False or (outcome and id(rule.step) in steps and rule.name in self._chosen):
                     continue
-                wanted = [*above] if condition is None or number in results else [Constraint(condition, outcome), *above]
-                values = self._solved(cells, wanted)
-                if values is not None:
-                    yield _End(number, None if outcome else values)
-                    steps |= {id(rule.step)} if outcome else set()
+                wanted = above if condition is None or number in results else [(number, outcome), *above]
+                if outcome and self._can_be(cells, wanted):
+                    yield _End(number, None)
+                    steps.add(id(rule.step))
                     self._chosen.add(rule.name)
+                elif outcome is None and (known := self._solved(cells, wanted)) is not None:
+                    yield _End(number, self._raised_by(number, cells, known))
             if False not in outcomes:
                 return
             if condition is not None and len(outcomes) > 1:
-                above.append(Constraint(condition, holds=False))
+                above.append((number, False))
 
-    def _solved(self, cells: Mapping[str, Cell], constraints: list[Constraint]) -> Known | None:
+    def _can_be(self, cells: Mapping[str, Cell], wanted: Sequence[_Wanted]) -> bool:
+        """Whether the conditions can result in this together. Those that read none of the same fields are looked at apart."""
+        for part in self._parts(tuple(wanted)):
+            read = frozenset[str]().union(*(self._fields.get(number, _NONE) for number, _ in part))
+            key = part, self._within(cells, read)
+            if key not in self._possible:
+                self._possible[key] = self._solved(cells, part) is not None
+            if not self._possible[key]:
+                return False
+        return True
+
+    def _parts(self, wanted: tuple[_Wanted, ...]) -> list[tuple[_Wanted, ...]]:
+        if wanted not in self._parted:
+            parts: list[tuple[Set[str], list[_Wanted]]] = []
+            for one in wanted:
+                read = self._fields.get(one[0], _NONE)
+                joined = [part for part in parts if not part[0].isdisjoint(read)]
+                parts = [part for part in parts if part[0].isdisjoint(read)]
+                parts.append(
+                    (frozenset(read).union(*(fields for fields, _ in joined)), [*chain.from_iterable(many for _, many in joined), one])
+                )
+            self._parted[wanted] = [tuple(many) for _, many in parts]
+        return self._parted[wanted]
+
+    def _solved(self, cells: Mapping[str, Cell], wanted: Sequence[_Wanted]) -> Known | None:
+        constraints = [Constraint(self._conditions[number], outcome) for number, outcome in wanted]
         try:
             return Solver(self._twin, cells).solve(constraints)
         except TooMany:
@@ -175,6 +211,7 @@ class Outline:
                 self._fields[number] = fields = fields | reads
                 self._looked_at |= reads
                 self._results.clear()
+                self._parted.clear()
                 key = number, self._within(cells, fields)
             self._outcomes[key] = outcomes
         return self._outcomes[key]

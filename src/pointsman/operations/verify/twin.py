@@ -130,8 +130,7 @@ class _AnyCells(dict[str, Cell]):
 
     def __getitem__(self, name: str) -> Cell:
         codec, fields = self._twin.codec, self._twin.process.state.model_fields
-        kind = logs_of(self._twin.process.state).get(name)
-        return codec.encode(name, codec.token(name, "", kind or some(fields[name].annotation), 0), "")
+        return codec.encode(name, codec.token(name, "", self._twin.logs.get(name) or some(fields[name].annotation), 0), "")
 
 
 class Twin:
@@ -155,6 +154,7 @@ class Twin:
         self._steps: dict[int, Any] = {id(step): steps[name] for name, step in process.steps.items()}
         self._returns: dict[str, tuple[tuple[str, Any], ...]] = {}
         self.given = inputs_of(process.state)
+        self.logs = logs_of(process.state)
         self.conditions = Conditions(self.imagination)
         twin._rules = tuple(  # noqa: SLF001 - of a copy
             Rule(rule.name, self.conditions.of_a_rule(rule.condition), self._step(rule.step)) for rule in process.ordered_rules
@@ -189,6 +189,10 @@ class Twin:
         if step.name not in self._returns:
             self._returns[step.name] = self._returned(step)
         return self._returns[step.name]
+
+    def edited(self, field: str) -> Any:
+        """The type of what a person gives to a field: of an item if it is a log."""
+        return self.logs.get(field) or some(self.process.state.model_fields[field].annotation)
 
     def _returned(self, step: Any) -> tuple[tuple[str, Any], ...]:
         if isinstance(step, Pause):
@@ -234,6 +238,7 @@ def writes_of(step: Any) -> Iterator[str]:
         yield from getattr(one, "writes", ())
 
 
+@lru_cache(maxsize=4_096)  # as many types as the fields of a process have
 def some(annotation: Any) -> Any:
     """The type without None."""
     kinds = [kind for kind in members(annotation) if kind is not type(None)]
