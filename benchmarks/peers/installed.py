@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers import postgres
-from benchmarks.trials import ON_POSTGRES, ROOT, System
+from benchmarks.trials import ON_POSTGRES, OURS, ROOT, System
 
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
@@ -47,7 +47,8 @@ def on_restate() -> list[System]:
     bare = replace(
         RESTATE, name="restate-object", module="benchmarks.peers.restate_object", settings=f"{RESTATE.settings}; a case is an object"
     )
-    return [_checked(RESTATE), _checked(bare)]
+    ours = System("pointsman-restate", RESTATE.store, "benchmarks.systems.ours_restate", settings=bare.settings, version=OURS.version)
+    return [_checked(RESTATE), _checked(bare), ours]
 
 
 def _peers() -> list[System]:

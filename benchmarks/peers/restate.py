@@ -29,6 +29,7 @@ from benchmarks.workload import STEPS, payload
 
 ENVIRONMENT = Path(sys.prefix)
 SERVER = Path(__file__).resolve().parents[2] / ".restate"
+SERVICE = "benchmarks.peers.restate_service:app"
 PARTITIONS = 4
 READY_SECONDS_MAX = 60.0
 SETTLING_SECONDS = 0.01  # from the last step before the pause until the case waits; no figure contains it
@@ -38,10 +39,10 @@ OPEN_CALLS = "SELECT count(*) AS number FROM sys_invocation WHERE status != 'com
 
 
 class Server:
-    """The server and the process of its service, on free loopback ports."""
+    """The server and the process of the service `app`, on free loopback ports."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "restate"
+    def __init__(self, folder: Path, app: str) -> None:
+        self.folder, self._app = folder / "restate", app
         self.ingress, self.admin, self._node, self._service = (free_port() for _ in range(4))
         self._connections = threading.local()
         self._processes: tuple[subprocess.Popen[bytes], ...] = ()
@@ -77,7 +78,7 @@ class Server:
         told = str(self._paused.getsockname()[1])
         self._processes = (
             self._run([program, "--base-dir", self.folder, "--node-name", "bench", "--no-logo"], settings),
-            self._run([*granian, "--log-level", "error", "benchmarks.peers.restate_service:app"], {PAUSED_PORT: told}),
+            self._run([*granian, "--log-level", "error", self._app], {PAUSED_PORT: told}),
         )
         self._until(lambda: _answer(self.admin, "GET", "/health"))
         self._until(lambda: _answer(self.ingress, "GET", "/restate/health"))
@@ -167,8 +168,8 @@ def _cpu_seconds(process: int) -> float:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def started(folder: Path, app: str = SERVICE) -> Iterator[Server]:
+    server = Server(folder, app)
     try:
         server.start()
         yield server
@@ -226,12 +227,12 @@ def w4(folder: Path, *, cases: int) -> Figures:
         server.call(f"/approved/case{case}/approve", "yes")
         _answer(server.ingress, "GET", f"/restate/workflow/approved/case{case}/attach")
 
-    return waiting(folder, cases, begin, answer)
+    return waiting(folder, SERVICE, cases, begin, answer)
 
 
-def waiting(folder: Path, cases: int, begin: Callable[[Server, int], None], answer: Callable[[Server, int], None]) -> Figures:
+def waiting(folder: Path, app: str, cases: int, begin: Callable[[Server, int], None], answer: Callable[[Server, int], None]) -> Figures:
     """Let cases wait, kill both processes, start them again, and answer some cases."""
-    with started(folder) as server:
+    with started(folder, app) as server:
         empty = server.stored()
         with ThreadPoolExecutor(8) as threads:
             for _ in threads.map(lambda case: begin(server, case), range(cases)):

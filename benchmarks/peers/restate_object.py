@@ -1,22 +1,32 @@
 """Restate, with a virtual object for each case: one call for each step, which stores all results until then and sends the call of the next one.
 
-This is how a process manager on Restate stores a case (docs/restate.md); the rows `restate` keep the steps in the journal of one call.
+This is how `pointsman.restate` keeps a case; the rows `restate` keep the steps in the journal of one call.
 """
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.peers.restate import Server, started, waiting
+from benchmarks.peers.restate import SERVICE, Server, started, waiting
 from benchmarks.systems.trial import Figures, repeated, run
 from benchmarks.workload import BEFORE_PAUSE, STEPS
 
 FIRST_WARM = 1_000_000_000  # numbers that no measured case has
+CLIENTS_MAX = 64
 
 
 def w1(folder: Path, *, concurrency: int, seconds: float) -> Figures:
-    with started(folder) as server, ThreadPoolExecutor(min(concurrency, 64)) as threads:
+    return stored_steps(folder, SERVICE, begin, concurrency=concurrency, seconds=seconds)
+
+
+def stored_steps(
+    folder: Path, app: str, begin: Callable[[Server, int], None], ended: Callable[[Server, int], None] | None = None,
+    *, concurrency: int, seconds: float,
+) -> Figures:  # fmt: skip
+    """Let cases begin. If a service tells of an end before that is durable, `ended` returns when it is."""
+    with started(folder, app) as server, ThreadPoolExecutor(min(concurrency, CLIENTS_MAX)) as threads:
 
         async def main() -> tuple[int, float]:
             loop = asyncio.get_running_loop()
@@ -30,9 +40,11 @@ def w1(folder: Path, *, concurrency: int, seconds: float) -> Figures:
                     loop.call_soon_threadsafe(end, server.next_paused())
 
             async def once(case: int) -> None:
-                ended = ends[case] = loop.create_future()
+                told = ends[case] = loop.create_future()
                 await loop.run_in_executor(threads, begin, server, case)
-                await ended
+                await told
+                if ended is not None:
+                    await loop.run_in_executor(threads, ended, server, case)
 
             threading.Thread(target=hear, daemon=True).start()
             await asyncio.gather(*(once(FIRST_WARM + case) for case in range(concurrency)))  # opens the connections
@@ -43,14 +55,14 @@ def w1(folder: Path, *, concurrency: int, seconds: float) -> Figures:
 
 
 def begin(server: Server, case: int, *, pauses: bool = False) -> None:
-    server.call(f"/stored/{case}/step/send", {"number": 0, "pauses": pauses})
+    server.call(f"/stored/{case}/start", pauses)
 
 
 def w4(folder: Path, *, cases: int) -> Figures:
     def answer(server: Server, case: int) -> None:
         server.call(f"/stored/{case}/step", {"number": len(BEFORE_PAUSE), "pauses": False})
 
-    return waiting(folder, cases, lambda server, case: begin(server, case, pauses=True), answer)
+    return waiting(folder, SERVICE, cases, lambda server, case: begin(server, case, pauses=True), answer)
 
 
 if __name__ == "__main__":

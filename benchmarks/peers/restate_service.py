@@ -11,6 +11,8 @@ from benchmarks.workload import BEFORE_PAUSE, STEPS, payload
 
 PAUSED_PORT = "BENCH_PAUSED_PORT"  # where a datagram with the number of a case says that it waits, or that it has ended
 
+ROW, EVENT = "." * 400, "." * 230  # as many bytes as Pointsman stores beside the results: with a case, and for each step
+
 _telling = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 cases = Service("cases")
 approved = Workflow("approved")
@@ -43,7 +45,7 @@ async def run(context: WorkflowContext, case: int) -> None:
     for name in BEFORE_PAUSE:
         await context.run_typed(name, payload, step=name, case=case)
     answer: Any = context.promise("answer", type_hint=str).value()
-    _tell(case)
+    tell(case)
     assert await answer == "yes"
     await context.run_typed(STEPS[-1], payload, step=STEPS[-1], case=case)
 
@@ -54,14 +56,22 @@ async def approve(context: WorkflowSharedContext, answer: str) -> None:
 
 
 @stored.handler()
+async def start(context: ObjectContext, pauses: bool) -> None:
+    """Begin a case, which is an object."""
+    context.set("record", {"row": ROW})
+    context.object_send(step, context.key(), arg={"number": 0, "pauses": pauses})
+
+
+@stored.handler()
 async def step(context: ObjectContext, at: dict[str, Any]) -> None:
-    """Take one step of a case, which is an object: what it stores and the call of the next step become durable together."""
+    """Take one step of a case: what it stores and the call of the next step become durable together."""
     case, number, pauses = int(context.key()), at["number"], at["pauses"]
     record: dict[str, Any] = await context.get("record") or {}
     record[STEPS[number]] = payload(STEPS[number], case)
     context.set("record", record)
+    context.set(f"event {number}", EVENT)
     if pauses and number + 1 == len(BEFORE_PAUSE):
-        _tell(case)
+        tell(case)
     elif number + 1 < len(STEPS):
         context.object_send(step, context.key(), arg={"number": number + 1, "pauses": pauses})
     else:
@@ -71,10 +81,10 @@ async def step(context: ObjectContext, at: dict[str, Any]) -> None:
 @stored.handler()
 async def ended(_: ObjectContext, case: int) -> None:
     """Tell that the last step is durable."""
-    _tell(case)
+    tell(case)
 
 
-def _tell(case: int) -> None:
+def tell(case: int) -> None:
     _telling.sendto(str(case).encode(), ("127.0.0.1", int(os.environ[PAUSED_PORT])))
 
 

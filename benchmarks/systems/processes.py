@@ -22,33 +22,33 @@ class Mail(State):
     send: dict[str, Any] | None = None
 
 
-def six_steps(*, approved: bool = False) -> Process[Mail]:
-    """Six nodes, chosen by rules; with a person's approval before the last one if `approved`."""
+def six_steps(*, approved: bool = False, result: Callable[[str, int], dict[str, Any]] = payload) -> Process[Mail]:
+    """Six nodes, chosen by rules; with a person's approval before the last one if `approved`. `result` makes what a step of a case writes."""
     process = Process("approved-steps" if approved else "six-steps", Mail)
 
     @process.node(writes="ingest")
     async def ingest(case: int) -> dict[str, Any]:
-        return payload("ingest", case)
+        return result("ingest", case)
 
     @process.node(writes="classify")
     async def classify(case: int) -> dict[str, Any]:
-        return payload("classify", case)
+        return result("classify", case)
 
     @process.node(writes="fetch_order")
     async def fetch_order(case: int) -> dict[str, Any]:
-        return payload("fetch_order", case)
+        return result("fetch_order", case)
 
     @process.node(writes="draft")
     async def draft(case: int) -> dict[str, Any]:
-        return payload("draft", case)
+        return result("draft", case)
 
     @process.node(writes="validate_")
     async def validate(case: int) -> dict[str, Any]:
-        return payload("validate", case)
+        return result("validate", case)
 
     @process.node(writes="send")
     async def send(case: int) -> dict[str, Any]:
-        return payload("send", case)
+        return result("send", case)
 
     approve = process.pause(name="approve", writes="approval", answer=str, shows=("draft",))
     process.rules(
