@@ -79,7 +79,7 @@ def test_a_run_tells_the_webhooks_and_the_collector_of_a_mail_that_waits(
     file = desk_in(tmp_path, webhook_to(receiver.url, tmp_path), f'telemetry = "{receiver.url}"')
 
     ended = interpreter.run(
-        "-m", "pointsman_desk.cli.main", "run", "--config", file
+        "-m", "pointsman_desk.cli.main", "run", "--config", file, timeout=300.0
     )  # what sends metrics has a thread, which ends with its process
 
     posted = [json.loads(body) for body in receiver.bodies["/hook"]]
