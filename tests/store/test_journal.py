@@ -119,6 +119,15 @@ def test_a_file_stores_a_bounded_number_of_common_events(connection: sqlite3.Con
     assert connection.execute("SELECT count(*) FROM common_events").fetchone() == (3,)
 
 
+def test_a_reader_gives_the_events_of_a_text_that_recurs_again(connection: sqlite3.Connection) -> None:
+    common, read = CommonEvents(connection, SQL), CommonEventsReader(connection, SQL)
+    texts = [common.packed([COMMON, COMMON]) or "" for _ in range(2)] + [packed(connection, EVENTS)]
+
+    found = [[*read.unpacked(text)] for _ in range(2) for text in texts]
+
+    assert found == [[COMMON, COMMON], [COMMON, COMMON], EVENTS] * 2
+
+
 def test_no_events_are_no_text(connection: sqlite3.Connection) -> None:
     assert CommonEvents(connection, SQL).packed([]) is None
 

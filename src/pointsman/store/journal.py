@@ -18,6 +18,7 @@ AND = "," + BREAK  # between two events
 HEADS_MAX = 4_096  # parsed heads to cache: a program has few steps, and few kinds of events for each
 COMMON_MAX = 4_096  # common events of a file: many times what its processes have; more would only slow down its opening
 TEXTS_MAX = 512  # texts of events to remember: the transitions between the same two steps often have the same events
+SHORT_MAX = 100  # characters of a text to remember: a few numbers of common events, or one event beside them
 SEEN_MAX = 4_096  # events to remember until they recur: with hundreds of cases in flight, each of them has had a turn by then
 
 
@@ -88,6 +89,16 @@ class CommonEventsReader:
         self._connection = connection
         self._sql = sql
         self._events: dict[int, EventWrite] = {}
+        self._texts: dict[str, Sequence[EventWrite]] = {}
+
+    def unpacked(self, text: str) -> Sequence[EventWrite]:
+        """Return the events in a text. Short texts recur in case after case, so they are remembered. Raises ValueError as `unpacked` does."""
+        events = self._texts.get(text)
+        if events is None:
+            events = unpacked(text, self)
+            if len(text) <= SHORT_MAX and len(self._texts) < TEXTS_MAX:
+                self._texts[text] = events
+        return events
 
     def __call__(self, number: int) -> EventWrite:
         """Return the event with this number. Raises ValueError if the file has none."""

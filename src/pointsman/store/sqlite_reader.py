@@ -17,7 +17,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, Engines, IntakePaused, PrivateField, WriteRow, erased_key
 from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.gaps import Gap
-from pointsman.store.journal import CommonEventsReader, unpacked
+from pointsman.store.journal import CommonEventsReader
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
 from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine, tell_moved
 from pointsman.store.statements import statements
@@ -325,7 +325,7 @@ class SqliteReader:
         first, case, revision, at, text = row
         return [
             EventRow._make((str(number), case, revision, kind, step, attempt, at, facts))
-            for number, (kind, step, attempt, facts) in enumerate(unpacked(text, self._common), first)
+            for number, (kind, step, attempt, facts) in enumerate(self._common.unpacked(text), first)
             if number > after
         ]
 
