@@ -179,6 +179,11 @@ def test_a_private_text_is_hidden_in_each_form_in_which_errors_write_texts(writt
     assert told.strip("'\"") == f"404 for {HIDDEN}: nobody" or told in {f"404 for '{HIDDEN}': nobody", f'404 for "{HIDDEN}": nobody'}
 
 
+def test_a_private_text_is_hidden_in_a_text_that_was_cut_within_it() -> None:
+    assert without("no route to Zaphod Bee…", ["Zaphod Beeblebrox"]) == f"no route to {HIDDEN}…"
+    assert without("no route to a zap…", ["Zaphod Beeblebrox"]) == "no route to a zap…"  # three characters are too few to know
+
+
 def test_a_private_date_is_hidden_as_python_writes_it() -> None:
     assert without(f"not born on {date(1961, 7, 19)!r} or 1961-07-19", ["1961-07-19"]) == f"not born on datetime.date({HIDDEN}) or {HIDDEN}"
 

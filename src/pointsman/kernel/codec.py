@@ -19,7 +19,7 @@ from pointsman.definition.signature import accepts_none, collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
 from pointsman.kernel.copies import copy_of
-from pointsman.kernel.hiding import hidden
+from pointsman.kernel.hiding import CUT, hidden
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
@@ -180,7 +180,7 @@ def message_of(error: BaseException) -> str:
 def short(text: str) -> str:
     """A foreign text as an event can keep it."""
     text = storable(text)
-    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
+    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + CUT
 
 
 def storable(text: str) -> str:

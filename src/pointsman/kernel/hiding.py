@@ -14,6 +14,7 @@ HIDDEN = "[private]"
 
 HIDDEN_MIN = 4  # characters of a text that is hidden: shorter ones occur by chance in any sentence
 RUN = 16  # characters of a longer text that are hidden wherever they occur together: errors quote parts of a value
+CUT = "…"  # stands where a text was cut
 FORMS_MAX = 1_000  # characters of a text that is also looked for as a URL, a `repr` or a web page writes it: an address, a name, a sentence
 TEXT_MAX = 2_000  # characters of a text that are looked at; a stored one has at most 500
 
@@ -46,6 +47,7 @@ def without(text: str, private: Iterable[str]) -> str:
     marks = bytearray(len(text))
     for one in dict.fromkeys(_folded(form) for private_text in private for form in _forms(private_text)):
         _mark(marks, folded, one)
+        _mark_beginning(marks, folded, one)
     parts: list[str] = []
     for at, mark in enumerate(marks):
         if not mark:
@@ -110,3 +112,14 @@ def _mark(marks: bytearray, text: str, private: str) -> None:
     for at in range(len(text) - RUN + 1):
         if text[at : at + RUN] in private:
             marks[at : at + RUN] = b"\1" * RUN
+
+
+def _mark_beginning(marks: bytearray, text: str, private: str) -> None:
+    """Mark the beginning of a private text at the end of a text that was cut before: `message_of` may be called where nothing is hidden yet."""
+    end = len(text.rstrip(CUT))
+    if end == len(text):
+        return
+    for size in range(min(RUN, len(private)), HIDDEN_MIN - 1, -1):
+        if text.startswith(private[:size], end - size):
+            marks[end - size : end] = b"\1" * size
+            return
