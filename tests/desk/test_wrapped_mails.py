@@ -33,7 +33,7 @@ SENTENCES = [
     "Quiero que me devuelvan el dinero.",
     "Voy a denunciarles.",
 ]
-MAILS = tiers.figure("WRAPPED_MAILS", 1)  # of each wrapper and place; one makes fifteen hundred
+MAILS = tiers.figure("WRAPPED_MAILS", 1)  # of each wrapper and each place that is tried
 WRAPPERS_MIN = 30
 QUESTIONS_MIN = 45  # 51 of 300 did before lines could be doubtful
 
@@ -84,11 +84,11 @@ class Tally:
 
 
 def tally(wrappers: list[Wrapper], count: int, heard: Callable[[Mail], Mail]) -> Tally:
-    """Put a risky sentence into every place around so many mails by chance, three of four of them plain questions."""
+    """Put a risky sentence into the places around so many mails by chance, three of four of them plain questions."""
     chance, found = Random(tiers.seed()), Tally()
     questions, all_of_them = plain_questions(), gold()
     for wrapper in wrappers:
-        for place in places(wrapper):
+        for place in (place for number, place in enumerate(places(wrapper)) if tiers.tried(number, wrapper.name)):
             some = all_of_them
             if count < len(all_of_them):
                 asking = min(len(questions), count - count // 4)
@@ -117,7 +117,7 @@ def test_a_risky_sentence_is_never_followed_by_a_reply_without_a_person() -> Non
 def test_the_tally_would_notice_that_doubtful_lines_do_not_count() -> None:
     found = tally(WRAPPERS[::5], 1, lambda mail: mail.model_copy(update={"doubtful": "", "notes": ()}))
 
-    assert len(found.unattended) > 20
+    assert len(found.unattended) > 5
 
 
 USUAL = [

@@ -24,9 +24,9 @@ def test_a_kill_at_any_point_of_a_thread_loses_and_duplicates_nothing(capsys: py
 
     with capsys.disabled():
         figures = f"{told['kills']} kills, {told['again']} calls made again as declared"
-        print(f"\n{told['points']} points: {len(told['lost'])} lost, {len(told['duplicated'])} duplicated ({figures})")
+        print(f"\n{told['tried']} of {told['points']} points: {len(told['lost'])} lost, {len(told['duplicated'])} duplicated ({figures})")
     assert (told["lost"], told["duplicated"]) == ([], [])
-    assert told["kills"] > 50
+    assert told["kills"] >= told["tried"] * 0.8 > 0
 
 
 def test_a_body_of_5000_tasks_is_begun_once_in_a_process_and_a_step_costs_the_same_at_its_end(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 
@@ -23,6 +25,7 @@ from pointsman import ABSENT, AtMostOnce, Found, Reconcile
 from pointsman.integrations.langgraph import EffectInDoubt, PointsmanSaver, effect_once
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child, recovers
+from tiers import tried
 
 NOON = 1_795_000_000.0  # any moment will do
 LATER = NOON + 10_000.0  # beyond the deadline of each call of the first life
@@ -168,7 +171,9 @@ def report(kind: type[Ours] | type[Theirs], durability: str) -> dict[str, Any]:
         assert Counter(program.world.calls) == Counter([EXPECTED["receipt"], EXPECTED["told"]])
     told: dict[str, Any] = {"points": len(quiet.labels), "labels": sorted(set(quiet.labels)), "killed": 0}
     told |= {"lost": 0, "duplicated": 0, "other_ends": 0, "at": []}
-    for number in range(1, len(quiet.labels) + 1):
+    numbers = [number for number in range(1, len(quiet.labels) + 1) if kind is Theirs or tried(number, durability)]
+    told["tried"] = len(numbers)
+    for number in numbers:
         with programs(kind, durability) as program:
             told["killed"] += in_child(lambda: live(program, CrashAt(number), NOON)) < 0  # noqa: B023 - called at once
             ends: list[dict[str, Any]] = []

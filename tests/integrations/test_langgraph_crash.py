@@ -23,10 +23,10 @@ def test_a_kill_at_any_point_of_a_program_loses_and_repeats_nothing(durability: 
 
     with capsys.disabled():
         print(
-            f"\n{durability}: {report['points']} points: {report['lost']} lost, {report['duplicated']} duplicated ({report['killed']} kills)"
+            f"\n{durability}: {report['tried']} of {report['points']} points: {report['lost']} lost, {report['duplicated']} duplicated ({report['killed']} kills)"
         )
     assert (report["lost"], report["duplicated"], report["other_ends"]) == (0, 0, 0), report["at"]
-    assert report["killed"] >= report["points"] * 0.8  # commits that coincide share their points, and then a life has fewer
+    assert report["killed"] >= report["tried"] * 0.7 > 0  # commits that coincide share their points, and then a life has fewer
     assert {"store.begin", "store.commit", "store.committed", "effect.call", "world.reached", "world.took"} <= set(report["labels"])
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
 from pointsman import (
     ABSENT,
     AtLeastOnce,
@@ -49,6 +51,7 @@ from pointsman_desk.models.replies import write_reply
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.wiring import Desk, open_desk, prepare
+from tiers import tried
 
 NOON = 1_795_000_000.0  # any moment will do
 TRIES_MAX = 5  # two branches that end at the same moment share a commit, and then a life has fewer points
@@ -239,6 +242,7 @@ def main(root: Path, *, control: bool) -> dict[str, Any]:
     template = template_of(root)
     report: dict[str, Any] = {
         "points": 0,
+        "tried": 0,
         "killed": 0,
         "lost": 0,
         "duplicated": 0,
@@ -248,9 +252,12 @@ def main(root: Path, *, control: bool) -> dict[str, Any]:
     }
     for policy in ["AtMostOnce"] if control else POLICIES:
         labels = count_points(template, root, policy)
+        report["tried"] += sum(tried(number, policy) for number in range(1, len(labels) + 1))
         expected = final_state(root / f"count-{policy}")
         report["labels"] = sorted({*report["labels"], *labels})
-        for number in count(labels.index("provider.reached") + 1 if control else 1):
+        for number in filter(
+            lambda number: control or tried(number, policy), count(labels.index("provider.reached") + 1 if control else 1)
+        ):
             for _ in range(TRIES_MAX):
                 result = crash_and_recover(template, root, policy, number, with_intents=not control)
                 if result["killed"]:

@@ -35,12 +35,12 @@ def test_a_kill_at_any_point_of_the_repertoire_loses_and_repeats_nothing(capsys:
     total = {name: sum(report[name] for report in reports) for name in reports[0] if name not in {"labels", "failures"}}
     with capsys.disabled():
         told = f"{total['lost']} lost, {total['duplicated']} duplicated, {total['different_ends']} different ends"
-        print(f"\n{total['points']} points x {total['processes']} processes: {told} ({total['killed']} kills)")
+        print(f"\n{total['tried']} of {total['points']} points of {total['processes']} processes: {told} ({total['killed']} kills)")
 
     assert [failure for report in reports for failure in report["failures"]] == []
     assert (total["lost"], total["duplicated"], total["different_ends"]) == (0, 0, 0)
     assert total["processes"] == sum(map(len, HALVES))
-    assert total["killed"] >= total["points"] * 0.9
+    assert total["killed"] >= total["tried"] * 0.8 > 0
     assert {label for report in reports for label in report["labels"]} >= {
         "store.begin",
         "store.commit",

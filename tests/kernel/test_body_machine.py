@@ -10,7 +10,7 @@ from pointsman.kernel.machine import NEXT
 from pointsman.kernel.snapshot import Status
 from tiers import figure, seed
 
-WALKS = figure("BODY_WALKS", 600)
+WALKS = figure("BODY_WALKS", 300)
 
 
 def test_no_walk_of_a_body_loses_doubles_or_strands_anything(capsys: pytest.CaptureFixture[str]) -> None:

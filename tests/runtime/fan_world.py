@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
 from fanning import order, pricing
 from places import HANG_SECONDS
 
 from pointsman import Engine, Failure, Process, Retry, State, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
 from pointsman.testing.crash import CrashAt, in_child, recovers
+from tiers import tried
 
 AGAIN = Retry(attempts_max=3, first_seconds=0)
 TRIES_MAX = 5  # two branches that end at the same moment share a commit, and then a life has fewer points
@@ -144,8 +148,8 @@ def run_one(folder: Path, kind: str, number: int) -> dict[str, Any]:
 
 
 def runs(root: Path, kind: str, place: int) -> Iterator[dict[str, Any]]:
-    """Kill at the first point, at the second, and so on, until no try of a life has so many points."""
-    for number in count(1):
+    """Kill at one point after the other, until no try of a life has so many points."""
+    for number in filter(lambda number: tried(number, kind), count(1)):
         for attempt in range(TRIES_MAX):
             run = run_one(root / f"{place}-{number}-{attempt}", kind, number)
             yield run

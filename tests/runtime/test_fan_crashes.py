@@ -19,13 +19,13 @@ def test_a_kill_at_any_point_of_a_fan_out_changes_no_end_and_repeats_no_branch_t
     with capsys.disabled():
         for kind, told in report.items():
             figures = f"{len(told['different'])} other ends, {told['repeated']} of {told['saved']} kept branches repeated"
-            print(f"\n{kind}: {told['killed']} kills, one at each point: {figures}", end="")
+            print(f"\n{kind}: {told['killed']} kills: {figures}", end="")
         print(f"\neach over 1,000: killed at call 700, {many['kept']} branches kept, {many['calls']} calls in all")
 
     for told in report.values():
         assert told["different"] == []
         assert told["repeated"] == 0
-        assert told["killed"] > 20
+        assert told["killed"] > 5
         assert told["saved"] > 0, "no kill found a branch that had ended: nothing was put to the test"
     assert report["parallel of 3, record"]["end"]["state"]["gone"]["attempts"] == 3
     assert [price.get("cents") for price in report["each over 5, record"]["end"]["state"]["prices"]] == [1, 1, 4, 1, None]

@@ -18,6 +18,7 @@ from pointsman.errors import PointsmanError, StoreUnwritable
 from pointsman.store import sqlite_file
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
 from pointsman.store.sqlite_reader import open_reader
+from tiers import tried
 
 BATCHES = 2
 WAL_PAGES = 30  # so that the log is moved into the file now and then, and stays in use between
@@ -177,7 +178,7 @@ def in_words(error: BaseException, path: Path) -> bool:
 
 
 def suffered(kind: Kind, *, stays: bool, seed: int, deaf: bool = False) -> tuple[int, dict[str, str]]:
-    """Let the disk fail at each operation in turn; the number of places, and what was wrong at which."""
+    """Let the disk fail at one operation after the other; the number of places, and what was wrong at which."""
     pages, sqlite_file.WAL_PAGES_MAX = sqlite_file.WAL_PAGES_MAX, WAL_PAGES
     try:
         with scratch() as work, scratch() as look:
@@ -202,6 +203,8 @@ async def _suffered(places: dict[str, Place], kind: Kind, stays: bool, seed: int
         await place.suffer(counting, seed, dies=False)
         for number in range(1, counting.seen + 1):
             for dies in (False, True) if kind is Kind.SYNC else (number % 2 == 0,):
+                if not tried(number, name, kind, stays, dies):
+                    continue
                 count += 1
                 fault = Failing(kind, number, stays=stays)
                 for found in await asyncio.wait_for(place.suffer(fault, seed, dies=dies), PATIENCE_SECONDS):

@@ -1,6 +1,6 @@
 """The disk may fail at any operation: whoever is not told of an error has what was answered, and an error says what mends it.
 
-At each operation of the real store in turn the disk is full, or has an error, or does not flush, once or from then on. The
+At one operation of the real store after the other the disk is full, or has an error, or does not flush, once or from then on. The
 engine is told and closes, or dies; the disk is repaired; the next engine goes on; and the power fails at the worst moments. What
 a failed flush has not written is lost, although the system's cache shows it.
 """
