@@ -13,6 +13,7 @@ from sqlite_work import Told
 
 from pointsman import Engine, Status, StoreError, open_reader
 from pointsman.store.sqlite import take_over
+from pointsman.store.sqlite_backup import restore
 from pointsman.store.sqlite_file import APPLICATION_ID
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
@@ -99,6 +100,20 @@ def test_every_case_of_an_earlier_release_continues(tmp_path: Path, file: Path) 
             assert await engine.reader.counts() == {Status.DONE: 7, Status.CANCELLED: 1}
 
     asyncio.run(main())
+
+
+@older
+def test_a_backup_of_an_earlier_release_is_restored_before_an_engine_opens_it(tmp_path: Path, file: Path) -> None:
+    path = made(file, tmp_path / "backup.db")
+    before = path.read_bytes()
+
+    restored = restore(path, tmp_path / "cases.db")
+
+    with pytest.raises(StoreError, match="--confirm-history"):
+        take_over(tmp_path / "cases.db", BEGAN)
+    assert sum(restored.cases.values()) == len(NAMES)
+    assert [effect.effect for effect in restored.unsettled]
+    assert path.read_bytes() == before
 
 
 @older

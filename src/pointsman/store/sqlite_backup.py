@@ -24,6 +24,7 @@ from pointsman.store.sqlite_file import (
     explained,
     has_engine,
     identity,
+    migrate,
     open_writer,
     real,
     refuse_older,
@@ -51,15 +52,17 @@ class Copied(NamedTuple):
 def back_up(path: Path, to: Path, *, now: float, failpoints: Failpoints = no_failpoints) -> Copied:
     """Copy the cases of a file, as they are at `now` (Unix seconds), to a new file, also while an engine writes to it.
 
-    The copy is opened, checked and counted before it gets its name. Raises StoreError; then there is no copy.
+    The copy is opened, checked and counted before it gets its name. Raises StoreError, also for a file of an earlier release; then there is no copy.
     """
+    refuse_older(path)
     return _copied(path, to, lambda _: now, failpoints)
 
 
 def restore(backup: Path, to: Path, *, failpoints: Failpoints = no_failpoints) -> Copied:
     """Copy a backup to a new file. No engine opens that before `confirm`. Raises StoreError; then there is no new file.
 
-    A copy that another tool has made is as old as its last commit.
+    A copy that another tool has made is as old as its last commit. A backup of an earlier release is migrated in the new file, before an engine
+    could open it; the backup stays as it is.
     """
     return _copied(backup, to, _last_commit, failpoints)
 
@@ -85,7 +88,6 @@ def _last_commit(connection: sqlite3.Connection) -> float:
 
 
 def _copied(path: Path, to: Path, made_at: Mark, failpoints: Failpoints) -> Copied:
-    refuse_older(path)
     _refuse_taken(to)
     with unfinished(to) as temporary:
         _copy(path, temporary, to, made_at)
@@ -147,6 +149,7 @@ def _copy(path: Path, temporary: Path, to: Path, made_at: Mark) -> None:
     """Copy all pages as of one moment, and note when the copy was made. The file needs no write-ahead log before an engine opens it."""
     with closing(connect_to_look(path)) as source, closing(sqlite3.connect(temporary, isolation_level=None)) as copy, explained(to):
         source.backup(copy)
+        migrate(copy)
         at = backed_up_at(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
         copy.execute("PRAGMA synchronous = FULL")
