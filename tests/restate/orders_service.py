@@ -6,9 +6,9 @@ from typing import Any
 
 from orders import orders
 from outside import Files
-from windows import control, windows
+from windows import control, patient, windows
 
-processes = [orders(), windows(), control()]
+processes = [orders(), windows(), patient(), control()]
 
 
 def resources() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -31,14 +32,14 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-def service(restate: Server, outside: Files) -> Iterator[None]:
+def service(restate: Server, outside: Files) -> Iterator[Supervised]:
     """The command that serves the processes, which starts again when it is killed and registers itself."""
     [port] = free_ports(1)
     named = ["--app", "orders_service:processes", "--resources", "orders_service:resources", "--port", str(port), "--admin", restate.admin]
     paths = {"PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent))), "OUTSIDE": str(outside.folder)}
     with Supervised([sys.executable, "-m", "pointsman.cli.main", "restate", "serve", *named], paths) as command:
         command.until(lambda: "READY" in command.said())
-        yield
+        yield command
 
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
@@ -65,7 +66,7 @@ async def started(restate: Server, process: str, inputs: list[dict[str, Any]]) -
         yield cases, [(await cases.start(process, given, key=f"{process} {given}")).case for given in inputs]
 
 
-def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service: None, outside: Files) -> None:
+def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service: Supervised, outside: Files) -> None:
     async def story() -> None:
         async with started(restate, "orders", [{"item": "coffee"}]) as (cases, [case]):
             again = await cases.start("orders", {"item": "coffee"}, key="orders {'item': 'coffee'}")
@@ -94,7 +95,7 @@ def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service:
     asyncio.run(story())
 
 
-def test_programs_that_die_in_the_window_of_an_effect_repeat_none(restate: Server, service: None, outside: Files) -> None:
+def test_programs_that_die_in_the_window_of_an_effect_repeat_none(restate: Server, service: Supervised, outside: Files) -> None:
     letters = [{"number": number, "dies": "program"} for number in range(DEATHS)]
 
     async def story() -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def test_programs_that_die_in_the_window_of_an_effect_repeat_none(restate: Serve
     print(f"{2 * DEATHS} windows, {2 * DEATHS} deaths of the program: 0 effects lost, 0 repeated")
 
 
-def test_a_server_that_dies_while_a_plain_function_runs_repeats_no_effect(restate: Server, service: None, outside: Files) -> None:
+def test_a_server_that_dies_while_a_plain_function_runs_repeats_no_effect(restate: Server, service: Supervised, outside: Files) -> None:
     async def story() -> dict[str, Any]:
         async with started(restate, "windows", [{"number": -1, "dies": "server"}]) as (cases, [case]):
 
@@ -134,8 +135,28 @@ def test_a_server_that_dies_while_a_plain_function_runs_repeats_no_effect(restat
     assert outside.keys("file").count(key) == 1
 
 
+def test_a_program_that_is_told_to_stop_lets_its_calls_end(restate: Server, service: Supervised, outside: Files) -> None:
+    async def story() -> dict[str, Any]:
+        async with started(restate, "patient", [{"number": 1}]) as (cases, [case]):
+
+            async def runs() -> bool:
+                return (outside.folder / "first waits for the call").exists()
+
+            await until(runs)
+            program = service._pid()
+            os.kill(program, signal.SIGTERM)
+            (outside.folder / "go the call").touch()
+            service.until(lambda: service._pid() != program)
+            return await rested(cases, "patient", case)
+
+    shown = asyncio.run(story())
+
+    assert shown["outcome"] == "filed"
+    assert shown["interruptions"] == 0
+
+
 def test_what_a_node_did_is_repeated_when_its_program_dies_which_shows_that_the_ledger_is_needed(
-    restate: Server, service: None, outside: Files
+    restate: Server, service: Supervised, outside: Files
 ) -> None:
     async def story() -> dict[str, Any]:
         async with started(restate, "control", [{"number": 1}]) as (cases, [case]):

@@ -234,6 +234,34 @@ def test_an_answer_is_taken_once_and_only_with_the_token_of_what_was_shown() -> 
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("handler", "asked"),
+    [
+        ("start", {}),
+        ("start", {"seed": 7, "inputs": []}),
+        ("answer", {}),
+        ("cancel", {"by": 7}),
+        ("resolve", {"key": "k"}),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_and_not_repeated_for_ever(handler: str, asked: dict[str, Any]) -> None:
+    cluster = Cluster()
+    if handler != "start":
+        asyncio.run(cluster.start("tea"))
+
+    with pytest.raises(TerminalError) as told:
+        asyncio.run(cluster.ask(handler, asked))
+
+    assert refused(told) in {"InputInvalid", "ValueRefused"}
+
+
+def test_a_message_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(TerminalError) as told:
+        asyncio.run(Cluster().objects.call("send", "", {"message": {}}))
+
+    assert refused(told) == "InputInvalid"
+
+
 def test_a_pause_that_nobody_answers_takes_the_answer_of_its_ladder() -> None:
     cluster = Cluster()
     asyncio.run(cluster.start("coffee"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from outside import Files
 
-from pointsman import ABSENT, Context, Found, Process, Reconcile, State, finish, otherwise, when
+from pointsman import ABSENT, AtMostOnce, Context, Found, Process, Reconcile, State, finish, otherwise, when
 
 
 class Letter(State):
@@ -44,6 +44,19 @@ def windows() -> Process[Any]:
         when("not filed yet", lambda c: c.filed is None, file),
         otherwise(finish("filed")),
     )
+    return letters
+
+
+def patient() -> Process[Any]:
+    """One call that waits for the test, and that may not be repeated."""
+    letters = Process("patient", Letter)
+
+    @letters.effect(writes=("sent", "filed"), safety=AtMostOnce(), timeout_seconds=60)
+    def send(number: int, dies: str, *, outside: Files) -> tuple[str, str]:
+        outside.wait_for("the call")
+        return "sent", "filed"
+
+    letters.rules(when("not sent yet", lambda c: c.sent is None, send), otherwise(finish("filed")))
     return letters
 
 

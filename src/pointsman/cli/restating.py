@@ -63,5 +63,6 @@ async def _serve(
         print(f"Serving Restate at {host}:{port}; stop with SIGTERM or Ctrl-C.", file=sys.stderr, flush=True)
         print("READY", flush=True)  # for the program that waits for it
 
+    await application.begin()
     with stop_signals() as stop:
         await on_restate.serve(application, host, port, stop, ready)

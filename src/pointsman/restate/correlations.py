@@ -15,7 +15,7 @@ from pointsman.errors import InputInvalid, PointsmanError
 from pointsman.kernel.codec import describe
 from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.messages import accept_of, body_of
-from pointsman.restate.journal import Json, refusal, refusing
+from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.record import CORRELATION, SERVICE, Message, Refusing, key_of, numbers, place_of
 from pointsman.restate.turns import Arrival, Start
 from pointsman.restate.work import Work
@@ -51,7 +51,7 @@ class Correlations:
         self._work, self._start, self._deliver = work, start, deliver
         self.service, self.object = (
             Service(SERVICE, "The messages of Pointsman."),
-            VirtualObject(CORRELATION, "A correlation key of Pointsman."),
+            VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True),
         )
         self.service.handler("send")(self.send)
         self._take = self.object.handler("take")(self.take)
@@ -65,6 +65,8 @@ class Correlations:
                 return self._routed(asked)
             except PointsmanError as error:
                 return Routed(refused=refusing(error))
+            except UNFIT as error:
+                return Routed(refused=unfit(error))
 
         routed = await ctx.run_typed("route", route, RunOptions(_ROUTED))
         if routed.message is None:

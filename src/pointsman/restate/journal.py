@@ -8,9 +8,13 @@ from restate import TerminalError
 from restate.serde import Serde
 
 from pointsman.errors import PointsmanError
+from pointsman.kernel.codec import message_of
 from pointsman.restate.record import Refusing
 
 T = TypeVar("T")
+
+UNFIT = (KeyError, TypeError, ValueError, AttributeError)
+"""What a request raises that does not fit its handler."""
 
 _STATUSES = {"InputInvalid": 422, "AnswerInvalid": 422, "ValueRefused": 422, "UnknownCase": 404, "UnknownProcess": 404}
 
@@ -41,6 +45,13 @@ class Json(Serde[T]):
 def refusing(error: PointsmanError) -> Refusing:
     """What a caller is told of an error."""
     return Refusing(type(error).__name__, str(error))
+
+
+def unfit(error: Exception) -> Refusing:
+    """What a caller is told of a request that lacks something or has something else. Restate would repeat it for ever."""
+    return Refusing(
+        "InputInvalid", f"the request does not fit ({type(error).__name__}: {message_of(error)}); see the documentation of the handler."
+    )
 
 
 def refusal(told: Refusing) -> TerminalError:

@@ -60,7 +60,7 @@ class LimitHandlers:
 
     def __init__(self, work: Work, nudge: Any) -> None:
         self._work, self._nudge = work, nudge
-        self.object = VirtualObject(LIMIT, "A limit of Pointsman.")
+        self.object = VirtualObject(LIMIT, "A limit of Pointsman.", ingress_private=True)
         self.takes, self.gives = self.object.handler("take_permit")(self.take_permit), self.object.handler("give_permit")(self.give_permit)
 
     async def take_permit(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:

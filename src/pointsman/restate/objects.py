@@ -26,7 +26,7 @@ from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.correlations import Correlations
-from pointsman.restate.journal import Json, refusal, refusing
+from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
 from pointsman.restate.record import NAME, Message, Permitted, Record, Stamped, key_of, numbers, place_of, seed_of
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
@@ -37,13 +37,14 @@ RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seco
 NONCE_BITS = 64
 
 
-_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE = (
+_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE, _START = (
     Json(Record),
     Json(TurnResult),
     Json(Stamped),
     Json(Arrival),
     Json(ChildFound),
     Json(Message),
+    Json(Start),
 )
 
 
@@ -77,7 +78,9 @@ def objects(work: Work) -> list[VirtualObject | Service]:
         invocation_retry_policy=RETRIES,
     )  # fmt: skip
     handlers = _Handlers(work)
-    handles = {name: case.handler(name)(getattr(handlers, name)) for name in ("start", "step", "deliver", "nudge")}
+    handles: dict[str, Any] = {"start": case.handler("start")(handlers.start)}
+    for name in ("step", "deliver", "nudge"):
+        handles[name] = case.handler(name, ingress_private=True)(getattr(handlers, name))
     correlations = Correlations(work, handles["start"], handles["deliver"])
     limits = LimitHandlers(work, handles["nudge"])
     handlers.handles = {**handles, "returned": correlations.back, "ended": correlations.ended, "take": limits.takes, "give": limits.gives}
@@ -97,7 +100,11 @@ class _Handlers:
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Start the case, or find it."""
-        record, (name, number), wanted = await ctx.get("case", _RECORD), _named(ctx.key()), Start(**asked)
+        record, (name, number) = await ctx.get("case", _RECORD), _named(ctx.key())
+        try:
+            wanted = _START.of(asked)
+        except UNFIT as error:
+            raise refusal(unfit(error)) from None
         if record is not None:
             same = record.seed == wanted.seed
             return {"case": number, "duplicate": same, "taken": not same} | (_as_child(record) if same and wanted.home else {})
@@ -194,6 +201,8 @@ class _Handlers:
                 do(one)
             except PointsmanError as error:
                 return TurnResult(refused=refusing(error))
+            except UNFIT as error:
+                return TurnResult(refused=unfit(error))
             return one.result()
 
         return self._keep(ctx, await ctx.run_typed("turn", turn, RunOptions(_RESULT)))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -14,23 +15,64 @@ from pointsman.errors import StoreAway
 from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
 
+DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened
 REGISTERING_SECONDS = 30.0  # the server asks this program what it serves before it answers
 
 
-def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS) -> Any:
+class Application:
+    """The ASGI application that a Restate server calls. It counts the invocations under way, so that a program can let them end."""
+
+    def __init__(self, asgi: Any) -> None:
+        self._asgi = asgi
+        self._under_way = 0
+        self._stopping = False
+        self._changed = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request. While the program stops, an invocation is refused, and Restate tries it again later or elsewhere."""
+        if self._stopping and "/invoke/" in scope["path"]:
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self._under_way += 1
+        try:
+            await self._asgi(scope, receive, send)
+        finally:
+            self._under_way -= 1
+            self._changed.set()
+
+    async def begin(self) -> None:
+        """Make the first request, at which the SDK takes SIGTERM. Take it afterwards, or that is not heard."""
+
+        async def nothing(_: object = None) -> None:
+            """Take the answer."""
+
+        await self._asgi({"type": "http", "path": "/health", "headers": []}, nothing, nothing)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more invocations, and return when those under way have ended, or after so many `seconds`."""
+        self._stopping = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._under_way:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+
+def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS) -> Application:
     """The ASGI application that a Restate server calls, for a server with HTTP/2 such as granian.
 
     `resources` are what the functions name, `threads` how many plain functions run at once. `/health` answers while it is served. Raises
     DefinitionError if a process uses what is not offered on Restate, or lacks a resource.
     """
-    return restate.app(services=objects(Work(processes, resources, threads=threads)))
+    return Application(restate.app(services=objects(Work(processes, resources, threads=threads))))
 
 
-async def serve(app: Any, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:
+async def serve(app: Application, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:
     """Serve the application over HTTP/2 without TLS, as a Restate server calls it, until `stop` is set; call `ready` when it listens.
 
-    Raises OSError if it cannot listen there, and what `ready` raises.
+    Then invocations under way may go on for `DRAIN_SECONDS`. Raises OSError if it cannot listen there, and what `ready` raises.
     """
     # Of the servers for ASGI, granian is the fastest here: benchmarks/peers/restate.py uses it too.
     server = Server(app, host, port, interface=Interfaces.ASGINL, http=HTTPModes.auto, websockets=False, log_enabled=False)
@@ -40,10 +82,12 @@ async def serve(app: Any, host: str, port: int, stop: asyncio.Event, ready: Call
         await _listens(host, port, serving)
         await ready()
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await app.drain(DRAIN_SECONDS)
     finally:
         stopping.cancel()
         if not serving.done():
-            server.stop()  # type: ignore[no-untyped-call]
+            serving.cancel()  # granian itself would wait until the Restate server closes its connections, which it does not
+    with suppress(asyncio.CancelledError):
         await serving
 
 
