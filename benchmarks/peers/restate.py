@@ -248,12 +248,12 @@ def waiting(folder: Path, app: str, cases: int, begin: Callable[[Server, int], N
         used = server.cpu_seconds()
         time.sleep(WATCHED_SECONDS)
         idle = (server.cpu_seconds() - used) / WATCHED_SECONDS
-        open_calls = server.open_calls()
         resumed = []
         for case in range(min(RESUMED, cases)):
             begun = time.perf_counter()
             answer(server, case)
             resumed.append(1e3 * (time.perf_counter() - begun))
+        open_calls = server.open_calls()
     return {
         "bytes_each": size / cases, "open_ms": open_ms, "usable_ms": open_ms + resumed[0], "resumed_ms": statistics.median(resumed),
         "idle_load": idle, "invocations": open_calls,
