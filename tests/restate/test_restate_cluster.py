@@ -8,8 +8,8 @@ from typing import Any
 from restate_server import Server, Service, cluster
 from tiers import figure
 
-CASES = figure("RESTATE_CLUSTER_CASES", 12)
-PAY_SECONDS = 3 + CASES / 4  # until then all cases have begun to pay
+CASES = figure("RESTATE_CLUSTER_CASES", 6)
+PAY_SECONDS = 2 + CASES / 4  # until then all cases have begun to pay
 FULL = 100  # so many cases are led by every node, also by the one that dies
 
 
