@@ -96,7 +96,7 @@ def test_a_case_that_waits_for_a_permit_holds_no_place_and_delays_no_other(place
     assert [event.attempt for event in history if event.kind == "node.succeeded"] == [1]
 
 
-def test_ten_thousand_cases_behind_a_limit_are_not_looked_at_again_and_again(place: Place) -> None:
+def test_many_cases_behind_a_limit_are_not_looked_at_again_and_again(place: Place) -> None:
     claims = 0
 
     async def main() -> int:
