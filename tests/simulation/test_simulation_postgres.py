@@ -25,7 +25,7 @@ from pointsman.store.postgres.connections import schema_statements
 from postgres_server import Server
 from tiers import figure
 
-SCHEDULES = figure("SCHEDULES_POSTGRES", 8)
+SCHEDULES = figure("SCHEDULES_POSTGRES", 4)
 OF_ENTRYPOINTS = max(SCHEDULES // 4, 2)
 FENCE = "c.revision = t.revision AND c.fence = t.fence"
 WITHOUT_FENCE = range(18, 78)  # one of these seeds finds that it is missing; when this was written, the first one did
