@@ -11,9 +11,14 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from restate import Service, TerminalError, VirtualObject
+from restate import TerminalError
 
+from pointsman.restate.objects import objects
+from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
+
+SERVED: list[Work] = []
+"""What has been served, until the end of the test."""
 
 
 class Died(BaseException):
@@ -102,9 +107,10 @@ class Objects:
         self._due: list[tuple[float, int, str, str, Any]] = []
         self._sent = 0
 
-    def serve(self, *services: VirtualObject | Service) -> None:
-        """Have their handlers called from now on; each has a name of its own."""
-        self._handlers = {name: handler.fn for one in services for name, handler in one.handlers.items()}
+    def serve(self, work: Work) -> None:
+        """Have the handlers of its objects called from now on; each has a name of its own."""
+        SERVED.append(work)
+        self._handlers = {name: handler.fn for one in objects(work) for name, handler in one.handlers.items()}
 
     def passes(self) -> None:
         """Count an entry of a journal, or die at it."""

@@ -10,7 +10,6 @@ import pytest
 from objects_in_memory import Objects
 
 from pointsman import AtLeastOnce, Context, DefinitionError, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, when
-from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from tiers import figure
@@ -64,7 +63,7 @@ def questions(limit: Limit) -> Process[Any]:
 
 def run(limit: Limit, calls: Calls, *, dies_at: int = 0) -> Objects:
     cluster = Objects(ManualClock(), dies_at=dies_at)
-    cluster.serve(*objects(Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7))))
+    cluster.serve(Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7)))
 
     async def story() -> None:
         for number in range(1, CASES + 1):

@@ -10,7 +10,6 @@ from objects_in_memory import Objects
 from pydantic_core import to_json
 from tickets import Letter, tickets
 
-from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -29,7 +28,7 @@ HALF_AN_HOUR = 1_800.0
 def on_restate(way: str, *, dies_at: int = 0) -> tuple[list[Any], list[str], Objects]:
     """Send letters while the case of the first one waits, and return the ends of all cases, what became of the letters, and the cluster."""
     cluster = Objects(ManualClock(), dies_at=dies_at)
-    cluster.serve(*objects(Work([tickets(way)], clock=cluster.clock, random=Random(7))))
+    cluster.serve(Work([tickets(way)], clock=cluster.clock, random=Random(7)))
 
     async def story() -> list[str]:
         how = []
@@ -82,7 +81,7 @@ def test_a_program_that_dies_anywhere_loses_and_repeats_no_message() -> None:
 def test_a_message_that_an_ended_case_gets_starts_the_next_one() -> None:
     async def story() -> list[Any]:
         cluster = Objects(ManualClock())
-        cluster.serve(*objects(Work([tickets("supersede")], clock=cluster.clock, random=Random(7))))
+        cluster.serve(Work([tickets("supersede")], clock=cluster.clock, random=Random(7)))
         first = await cluster.call("send", "", {"process": "tickets", "message": FIRST.model_dump()})
         await cluster.work(until=cluster.clock.now() + HALF_AN_HOUR)
         key = f"tickets:{first['case']}"

@@ -14,7 +14,6 @@ from restate import TerminalError
 from trips import trips
 
 from pointsman import Database, DefinitionError, Process, State, finish, otherwise, when
-from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -40,7 +39,7 @@ class Cluster:
 
     def serve(self, *processes: Process[Any]) -> None:
         work = Work(processes, {"outside": self.outside}, clock=self.objects.clock, random=Random(7), failpoints=self._pass)
-        self.objects.serve(*objects(work))
+        self.objects.serve(work)
 
     def _pass(self, label: str) -> None:
         self.calls[label] += 1

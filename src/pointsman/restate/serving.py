@@ -23,8 +23,9 @@ REGISTERING_SECONDS = 30.0  # the server asks this program what it serves before
 class Application:
     """The ASGI application that a Restate server calls. It counts the invocations under way, so that a program can let them end."""
 
-    def __init__(self, asgi: Any) -> None:
-        self._asgi = asgi
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._asgi: Any = restate.app(services=objects(work))
         self._under_way = 0
         self._stopping = False
         self._changed = asyncio.Event()
@@ -59,6 +60,10 @@ class Application:
                     self._changed.clear()
                     await self._changed.wait()
 
+    def close(self) -> None:
+        """End the threads of plain functions: each with its call."""
+        self._work.close()
+
 
 def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS) -> Application:
     """The ASGI application that a Restate server calls, for a server with HTTP/2 such as granian.
@@ -66,7 +71,7 @@ def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | 
     `resources` are what the functions name, `threads` how many plain functions run at once. `/health` answers while it is served. Raises
     DefinitionError if a process uses what is not offered on Restate, or lacks a resource.
     """
-    return Application(restate.app(services=objects(Work(processes, resources, threads=threads))))
+    return Application(Work(processes, resources, threads=threads))
 
 
 async def serve(app: Application, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:
@@ -85,6 +90,7 @@ async def serve(app: Application, host: str, port: int, stop: asyncio.Event, rea
         await app.drain(DRAIN_SECONDS)
     finally:
         stopping.cancel()
+        app.close()
         if not serving.done():
             serving.cancel()  # granian itself would wait until the Restate server closes its connections, which it does not
     with suppress(asyncio.CancelledError):

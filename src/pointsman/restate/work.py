@@ -56,6 +56,10 @@ class Work:
         """The calls of functions, in the event loop that first asks for them."""
         return Calls(self.ports, self._resources, self._threads, Begun(self.ports.store), Watchdog(self.clock, self.registry))
 
+    def close(self) -> None:
+        """End the threads of plain functions: each with its call."""
+        self._threads.close()
+
     def branches(self, keep: Advance) -> BranchRunner:
         """What runs the branches of a step; `keep` takes the ends of branches while others run."""
         commits = Commits(self.ports, Recent(), self._threads, lambda _, __: None, lambda: None)
