@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from objects_in_memory import Died, Objects
 from orders import Approval, Checked, Outside, orders
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from restate import TerminalError
 from trips import trips
 
-from pointsman import Database, DefinitionError, Process, State, finish, otherwise, when
+from pointsman import Blob, Database, DefinitionError, Log, Process, State, finish, otherwise, when
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -395,3 +396,24 @@ def test_what_restate_does_not_offer_is_refused_when_a_process_is_registered() -
 
     with pytest.raises(DefinitionError, match="transaction 'write' has no database on Restate; make it an effect, or run it on SQLite"):
         Work([book])
+
+
+class Letter(BaseModel):
+    """A value with a blob, which may have letters of its own kind within."""
+
+    model_config = ConfigDict(frozen=True)
+
+    raw: Blob | None = None
+    answers: "tuple[Letter, ...]" = ()
+
+
+class Mailbox(State):
+    letters: Log[Letter] = Field(default_factory=list)
+
+
+def test_a_blob_within_the_values_of_a_field_is_refused() -> None:
+    box = Process("box", Mailbox)
+    box.rules(otherwise(finish("empty")))
+
+    with pytest.raises(DefinitionError, match="the blob in 'letters' has no store on Restate; keep it elsewhere"):
+        Work([box])

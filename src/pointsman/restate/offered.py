@@ -1,6 +1,9 @@
 """What a process may use on Restate. The rest is refused when the process is registered."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from pointsman.definition.children import Child
 from pointsman.definition.limits import Intake
@@ -42,5 +45,15 @@ def _missing(process: AnyProcess, served: set[str]) -> Iterator[tuple[str, str]]
     if process.intake != Intake():
         yield "the intake cannot be bounded", f"leave intake= out, or {here}"
     for name, field in process.state.model_fields.items():
-        if field.annotation is Blob or Blob in getattr(field.annotation, "__args__", ()):
-            yield f"blob {name!r} has no store", f"keep it elsewhere and store its address, or {here}"
+        if _has_blob(field.annotation, set()):
+            yield f"the blob in {name!r} has no store", f"keep it elsewhere and store its address, or {here}"
+
+
+def _has_blob(kind: Any, seen: set[Any]) -> bool:
+    """Whether values of a type may hold a blob. `seen` are types that were looked at: a type may refer to itself."""
+    if kind is Blob:
+        return True
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
+        seen.add(kind)
+        return any(_has_blob(field.annotation, seen) for field in kind.model_fields.values())
+    return any(_has_blob(part, seen) for part in get_args(kind))
