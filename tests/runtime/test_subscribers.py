@@ -11,6 +11,7 @@ import pytest
 from places import HANG_SECONDS, Place, run
 
 from pointsman import DefinitionError, Delivery, Engine, GivenUp, Private, Process, Refused, State, finish, otherwise, when
+from pointsman.kernel.rows import EventRow
 from pointsman.store.gaps import Gap
 from pointsman.store.memory import MemoryStore
 from pointsman.store.sqlite_leaving import leaving
@@ -125,6 +126,34 @@ def test_what_is_committed_soon_after_a_delivery_is_one_delivery() -> None:
             return soon, len(listener.after)
 
     assert run(main()) == (1, 2)
+
+
+class HeldRead(MemoryStore):
+    """Its first read of no events is answered when `answered` is set, with what was true when it was asked."""
+
+    answered: asyncio.Event | None = None
+
+    async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
+        rows = await super().events(case=case, after=after, limit=limit)
+        if not rows and self.answered is None:
+            self.answered = asyncio.Event()
+            await self.answered.wait()
+        return rows
+
+
+def test_a_commit_before_the_stop_is_delivered_although_the_read_before_it_is_answered_later() -> None:
+    async def main() -> list[str]:
+        listener, store = Listener(), HeldRead()
+        async with Engine.open("unused", [orders()], subscribers=[listener], store=store) as engine:
+            await place_order(engine, "pear")
+            assert store.answered is not None
+            stopping = asyncio.create_task(engine.subscriptions[0].stop(HANG_SECONDS))
+            await asyncio.sleep(0)
+            store.answered.set()
+            await stopping
+            return listener.heard
+
+    assert kinds(run(main())) == PRICED
 
 
 def test_of_two_engines_one_calls_the_subscriber_and_when_it_is_closed_the_other_goes_on() -> None:

@@ -112,12 +112,13 @@ class Subscription:
     async def _run(self) -> None:
         while True:
             self.changed.clear()
+            last = self._ended()  # asked first: what is committed before the stop is in the last read
             try:
                 number = await self._deliver_some()
             except StoreError as error:
                 log.debug("subscriber %r waits for the database: %s", self.name, error)
                 number = 0
-            if not number and self._ended():
+            if last and not number:
                 return
             await self._wait(number)
 
