@@ -14,6 +14,7 @@ DEFINITIONS = {
     # What authors and testers write: settings, each with its name and nearly all with a default.
     "cli/filters.py: _options",
     "cli/past.py: backtest_command",
+    "cli/restating.py: serve",
     "cli/serving.py: serve",
     "cli/working.py: worker",
     "definition/process.py: __init__",

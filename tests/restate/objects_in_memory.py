@@ -125,10 +125,11 @@ class Objects:
     async def call(self, handler: str, key: str, arg: Any = None) -> Any:
         """Call a handler, again after each death of the program. Raises TerminalError."""
         journal, function = Journal(self, key), self._handlers[handler]
+        sent = [] if arg is None else [arg if isinstance(arg, bytes) else json.dumps(arg)]
         while True:
             journal.again()
             try:
-                return await (function(journal) if arg is None else function(journal, json.loads(json.dumps(arg))))
+                return await function(journal, *(one if isinstance(one, bytes) else json.loads(one) for one in sent))
             except Died:
                 self.deaths += 1
                 await asyncio.sleep(0)

@@ -415,5 +415,5 @@ def test_a_blob_within_the_values_of_a_field_is_refused() -> None:
     box = Process("box", Mailbox)
     box.rules(otherwise(finish("empty")))
 
-    with pytest.raises(DefinitionError, match="the blob in 'letters' has no store on Restate; keep it elsewhere"):
+    with pytest.raises(DefinitionError, match="the blob in 'letters' has no store on Restate; give the folder of one with --blobs"):
         Work([box])

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pointsman.definition.process import AnyProcess
+    from pointsman.restate.serving import Application
 
 restate = typer.Typer(help="Run processes on Restate.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,26 +38,30 @@ def serve(
         str | None, typer.Option(metavar="URL", help="Where that server reaches this program (default: host and port).", show_default=False)
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="The plain functions that run at once.")] = 16,
+    blobs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep blobs there; all programs that serve share it.", show_default=False)
+    ] = None,
 ) -> None:
     """Serve processes to a Restate server until SIGTERM or Ctrl-C. GET /health answers while they are served."""
 
     def body() -> None:
-        where = (host, port, admin, address or f"http://{host}:{port}")
-        asyncio.run(_serve(load_processes(app), load_resources(resources), threads, *where))
+        application = _application(load_processes(app), load_resources(resources), threads, blobs)
+        asyncio.run(_serve(application, host, port, admin, address or f"http://{host}:{port}"))
 
     or_exit(body)
 
 
-async def _serve(
-    processes: "Sequence[AnyProcess]", resources: "Mapping[str, Any]", threads: int, host: str, port: int, admin: str | None, address: str
-) -> None:
-    from pointsman.runtime.worker import stop_signals  # noqa: PLC0415
-
+def _application(processes: "Sequence[AnyProcess]", resources: "Mapping[str, Any]", threads: int, blobs: Path | None) -> "Application":
     try:
-        from pointsman import restate as on_restate  # noqa: PLC0415 - an extra
+        from pointsman.restate import BlobFolder, restate_app  # noqa: PLC0415 - an extra
     except ImportError:
         raise NotInstalled("Restate needs more packages; install them with `pip install 'pointsman[restate]'`.") from None
-    application = on_restate.restate_app(processes, resources, threads=threads)
+    return restate_app(processes, resources, threads=threads, blobs=None if blobs is None else BlobFolder(blobs))
+
+
+async def _serve(application: "Application", host: str, port: int, admin: str | None, address: str) -> None:
+    from pointsman import restate as on_restate  # noqa: PLC0415 - an extra
+    from pointsman.runtime.worker import stop_signals  # noqa: PLC0415
 
     async def ready() -> None:
         if admin is not None:

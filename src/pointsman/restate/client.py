@@ -10,10 +10,10 @@ import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman import errors
-from pointsman.definition.state import State
+from pointsman.definition.state import Blob, State
 from pointsman.errors import PointsmanError, Refused
 from pointsman.kernel.snapshot import Status
-from pointsman.restate.record import NAME, SERVICE, key_of, numbers, seed_of
+from pointsman.restate.record import BLOBS, NAME, SERVICE, key_of, numbers, seed_of
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
@@ -112,6 +112,13 @@ class RestateClient:
             "priority": priority,
         }
         return Delivered(**await self._post(f"/{SERVICE}/send", asked))
+
+    async def store_blob(self, content: bytes) -> Blob:
+        """Store a large value with the programs that serve, before a case or a message refers to it. Raises Refused if they have no store."""
+        response = await self._http.post(f"/{BLOBS}/store_blob", content=content, headers={"content-type": "application/octet-stream"})
+        if response.is_success:
+            return Blob.model_validate_json(response.content)
+        raise _error(response)
 
     async def _call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
         return await self._post(f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}", asked)

@@ -25,6 +25,7 @@ from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Status
+from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
@@ -88,7 +89,7 @@ def objects(work: Work) -> list[VirtualObject | Service]:
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
         case.handler(name)(handlers.outside(do))
-    return [case, correlations.service, correlations.object, limits.object]
+    return [case, correlations.service, correlations.object, limits.object, *([blob_service(work.blobs)] if work.blobs else [])]
 
 
 class _Handlers:

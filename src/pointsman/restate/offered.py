@@ -15,14 +15,14 @@ from pointsman.errors import DefinitionError
 from pointsman.kernel.program import Rules, program_of
 
 
-def check_offered(processes: Sequence[AnyProcess]) -> None:
-    """Raise DefinitionError if a process uses what is not offered on Restate."""
+def check_offered(processes: Sequence[AnyProcess], *, blobs: bool) -> None:
+    """Raise DefinitionError if a process uses what is not offered on Restate. `blobs` says whether they have a store."""
     for process in processes:
-        for what, mend in _missing(process, {one.name for one in processes}):
+        for what, mend in _missing(process, {one.name for one in processes}, blobs=blobs):
             raise DefinitionError(f"process {process.name!r}: {what} on Restate; {mend}.")
 
 
-def _missing(process: AnyProcess, served: set[str]) -> Iterator[tuple[str, str]]:
+def _missing(process: AnyProcess, served: set[str], *, blobs: bool) -> Iterator[tuple[str, str]]:
     """What of this process is not offered, and what to do about it."""
     here = "run it on SQLite or PostgreSQL"
     if not isinstance(program_of(process), Rules):
@@ -45,8 +45,8 @@ def _missing(process: AnyProcess, served: set[str]) -> Iterator[tuple[str, str]]
     if process.intake != Intake():
         yield "the intake cannot be bounded", f"leave intake= out, or {here}"
     for name, field in process.state.model_fields.items():
-        if _has_blob(field.annotation, set()):
-            yield f"the blob in {name!r} has no store", f"keep it elsewhere and store its address, or {here}"
+        if not blobs and _has_blob(field.annotation, set()):
+            yield f"the blob in {name!r} has no store", "give the folder of one with --blobs or blobs="
 
 
 def _has_blob(kind: Any, seen: set[Any]) -> bool:

@@ -33,6 +33,9 @@ from pointsman.store.states import state_from
 NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation", "PointsmanLimit"
 """The names of the virtual object of cases, of the service that takes messages, and of the virtual objects of correlation keys and limits."""
 
+BLOBS = "PointsmanBlobs"
+"""The name of the service that stores blobs."""
+
 _MOVES = frozenset({Status.READY, Status.RUNNING})
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
 PLACES = 1_000  # with a billion cases, one number in nine million is taken

@@ -12,6 +12,7 @@ from granian.server.embed import Server
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
+from pointsman.restate.blobs import Blobs
 from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
 
@@ -65,13 +66,16 @@ class Application:
         self._work.close()
 
 
-def restate_app(processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS) -> Application:
+def restate_app(
+    processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS, blobs: Blobs | None = None
+) -> Application:  # fmt: skip
     """The ASGI application that a Restate server calls, for a server with HTTP/2 such as granian.
 
-    `resources` are what the functions name, `threads` how many plain functions run at once. `/health` answers while it is served. Raises
+    `resources` are what the functions name, `threads` how many plain functions run at once. `blobs` keep large values,
+    such as a BlobFolder does. `/health` answers while it is served. Raises
     DefinitionError if a process uses what is not offered on Restate, or lacks a resource.
     """
-    return Application(Work(processes, resources, threads=threads))
+    return Application(Work(processes, resources, threads=threads, blobs=blobs))
 
 
 async def serve(app: Application, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import BudgetSpent
+from pointsman.restate.blobs import Blobs, NoCases
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.branches import Advance, BranchRunner
@@ -23,7 +24,6 @@ from pointsman.runtime.resources import check_resources
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, no_failpoints
-from pointsman.store.memory import MemoryStore
 
 THREADS = 16  # plain functions that run at once, as many as an engine has
 
@@ -31,23 +31,24 @@ THREADS = 16  # plain functions that run at once, as many as an engine has
 class Work:
     """Calls the functions of some processes. Raises DefinitionError if a process needs what is missing.
 
-    `resources` are what the functions name, `threads` how many plain functions run at once. Make it anywhere, and use it in one event loop.
+    `resources` are what the functions name, `threads` how many plain functions run at once, and `blobs` keep large values. Make it anywhere, and use it in one event loop.
     """
 
     def __init__(
         self, processes: Sequence[AnyProcess], resources: Mapping[str, Any] | None = None, *, threads: int = THREADS,
-        clock: Clock | None = None, random: chance.Random | None = None, failpoints: Failpoints = no_failpoints,
+        blobs: Blobs | None = None, clock: Clock | None = None, random: chance.Random | None = None, failpoints: Failpoints = no_failpoints,
     ) -> None:  # fmt: skip
         self.registry = Registry(processes)
         self._resources = resources or {}
-        check_offered([*self.registry])
+        self.blobs = blobs
+        check_offered([*self.registry], blobs=blobs is not None)
         check_resources([*self.registry], self._resources)
         nodes = [node for process in self.registry for node in process.nodes()]
         self.limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
         self.clock: Clock = clock or SystemClock()
         self.random = random or chance.SystemRandom()
-        # The calls tell a store of blobs, of waits for a thread and of late results. Here it is empty, because Restate has the cases.
-        nothing = MemoryStore()
+        # The calls read blobs in a store, and tell it of waits for a thread and of late results. It has no cases: those are on Restate.
+        nothing = NoCases(blobs)
         self.ports = Ports(nothing, self.clock, self.random, failpoints, Lease(nothing, self.clock))
         self._threads = Threads(threads, self.clock)
 

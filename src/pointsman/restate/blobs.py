@@ -1,0 +1,98 @@
+"""Blobs: large values that are kept beside the cases, each under the digest of its content, so that a record has only that."""
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from restate import Context, Service
+from restate.serde import BytesSerde
+
+from pointsman.definition.state import Blob
+from pointsman.restate.record import BLOBS
+from pointsman.store.memory import MemoryStore
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Blobs(Protocol):
+    """Keeps large values. What `keep` has returned is durable, and all programs that serve the processes can read it."""
+
+    async def keep(self, content: bytes) -> Blob:
+        """Store a value under its digest. The same value may be stored again, also by two programs at once."""
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None."""
+
+
+class BlobFolder:
+    """Blobs as files in a folder, which is made if it is missing. Programs on several machines need it on a disk that they share.
+
+    Nothing deletes a file.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    async def keep(self, content: bytes) -> Blob:
+        """Store a value. Raises OSError."""
+        return await asyncio.to_thread(self._write, content)
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None if it is missing or damaged."""
+        if not _DIGEST.fullmatch(blob.sha256):
+            return None
+        with suppress(FileNotFoundError):
+            content = await asyncio.to_thread((self._folder / blob.sha256).read_bytes)
+            return content if Blob.of(content) == blob else None
+        return None
+
+    def _write(self, content: bytes) -> Blob:
+        """Write a file, and give it its name when all of it is on the disk, so that no name has a part of a value."""
+        blob = Blob.of(content)
+        handle, written = tempfile.mkstemp(dir=self._folder, prefix="new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(written).replace(self._folder / blob.sha256)
+        finally:
+            Path(written).unlink(missing_ok=True)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return blob
+
+
+class NoCases(MemoryStore):
+    """A store that has no cases, and reads blobs elsewhere."""
+
+    def __init__(self, blobs: Blobs | None) -> None:
+        super().__init__()
+        self._blobs = blobs
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None."""
+        return None if self._blobs is None else await self._blobs.blob(blob)
+
+
+def blob_service(blobs: Blobs) -> Service:
+    """The service that stores blobs. It has answered when the blob is stored, so a case never refers to one that is not."""
+    service = Service(BLOBS, "The blobs of Pointsman.", journal_retention=timedelta(0))  # a journal has the whole content
+
+    async def store_blob(_: Context, content: bytes) -> dict[str, Any]:
+        return (await blobs.keep(content)).model_dump()
+
+    handler: Callable[[Any], Any] = service.handler("store_blob", accept="*/*", input_serde=BytesSerde())
+    handler(store_blob)
+    service.handlers["store_blob"].handler_io.input_type = None  # with a schema of its input, the server refuses an empty blob
+    return service

@@ -1,0 +1,128 @@
+"""Blobs of cases on Restate: stored before a case refers to them, in a folder that the programs share."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from letters import DEADLY, letters
+from objects_in_memory import Died, Objects
+
+from pointsman import Blob, Refused
+from pointsman.restate import BlobFolder, RestateClient
+from pointsman.restate.work import Work
+from pointsman.testing.clock import ManualClock
+from restate_server import Server, Service
+
+
+class Dying(BlobFolder):
+    """A folder whose program dies once, when a value has been written."""
+
+    died = False
+
+    async def keep(self, content: bytes) -> Blob:
+        blob = await super().keep(content)
+        if not self.died:
+            self.died = True
+            raise Died
+        return blob
+
+
+def in_memory(blobs: BlobFolder) -> Objects:
+    objects = Objects(ManualClock())
+    objects.serve(Work([letters()], blobs=blobs, clock=objects.clock, random=Random(7)))
+    return objects
+
+
+async def read_on(objects: Objects, blob: dict[str, Any]) -> dict[str, Any]:
+    await objects.call("start", "letters:1", {"seed": "one", "inputs": {"letter": {"raw": blob}}})
+    await objects.work()
+    shown: dict[str, Any] = await objects.call("show", "letters:1")
+    return shown
+
+
+def test_a_node_reads_a_blob_that_was_stored_before_its_program_died(tmp_path: Path) -> None:
+    objects = in_memory(Dying(tmp_path))
+
+    async def story() -> dict[str, Any]:
+        return await read_on(objects, await objects.call("store_blob", "", b"a letter"))
+
+    shown = asyncio.run(story())
+
+    assert objects.deaths == 1
+    assert (shown["outcome"], shown["fields"]["text"]) == ("read", "a letter")
+    assert [file.name for file in tmp_path.iterdir()] == [Blob.of(b"a letter").sha256]
+
+
+def test_the_record_of_a_case_has_the_digest_of_a_blob_and_not_its_content(tmp_path: Path) -> None:
+    content = b"a letter that is long" * 1_000
+    objects = in_memory(BlobFolder(tmp_path))
+
+    async def story() -> None:
+        blob = await objects.call("store_blob", "", content)
+        await objects.call("start", "letters:1", {"seed": "one", "inputs": {"letter": {"raw": blob}}})
+
+    asyncio.run(story())
+
+    record = objects.states["letters:1"]["case"]
+    assert Blob.of(content).sha256.encode() in record
+    assert content not in record
+
+
+def torn(folder: Path, blob: Blob) -> None:
+    (folder / blob.sha256).write_bytes(b"a let")
+
+
+def gone(folder: Path, blob: Blob) -> None:
+    (folder / blob.sha256).unlink()
+
+
+@pytest.mark.parametrize("harm", [torn, gone])
+def test_a_blob_that_is_damaged_or_gone_is_not_read(tmp_path: Path, harm: Callable[[Path, Blob], None]) -> None:
+    folder = BlobFolder(tmp_path)
+
+    async def story() -> bytes | None:
+        blob = await folder.keep(b"a letter")
+        harm(tmp_path, blob)
+        return await folder.blob(blob)
+
+    assert asyncio.run(story()) is None
+
+
+def test_a_reference_that_is_no_digest_names_no_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"abc")
+    folder = BlobFolder(tmp_path / "blobs")
+
+    found = asyncio.run(folder.blob(Blob(sha256="../secret", size=3)))
+
+    assert found is None
+
+
+def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered(restate: Server, tmp_path: Path) -> None:
+    contents = (DEADLY, b"", bytes(range(1, 128)) * 1_000)
+
+    async def story() -> list[int]:
+        async with RestateClient(restate.ingress) as cases:
+            with pytest.raises(Refused):
+                await cases.store_blob(b"nobody stores it")
+            restate.register(service.url)
+            blobs = [await cases.store_blob(content) for content in contents]
+            service.kill()
+            restate.kill()
+            return [(await cases.start("letters", {"letter": {"raw": blob}}, key=blob.sha256)).case for blob in blobs]
+
+    with Service("letters_service:app", {"OUTSIDE": str(tmp_path)}) as service:
+        shown = [read(restate, case) for case in asyncio.run(story())]
+
+    assert [one["fields"]["text"] for one in shown] == [content.decode() for content in contents]
+    assert (tmp_path / "first blob").exists()
+    assert len([*(tmp_path / "blobs").iterdir()]) == len(contents)
+
+
+def read(restate: Server, case: int) -> dict[str, Any]:
+    """The case, when its letter has been read."""
+    shown: dict[str, Any] = {}
+    restate.until(lambda: shown.update(restate.call(f"/PointsmanCase/letters:{case}/show")) or shown["status"] == "done")
+    return shown
