@@ -142,3 +142,23 @@ def test_a_reserved_word_is_no_schema(postgres: Server, word: str) -> None:
         asyncio.run(main())
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("writes_afterwards", [False, True])
+def test_a_transaction_that_is_silent_for_too_long_is_refused(postgres: Server, postgres_url: str, writes_afterwards: bool) -> None:
+    async def scenario(store: PostgresStore) -> None:
+        case = await new_case(store, status=Status.RUNNING)
+
+        def work(db: Database) -> Transition:
+            [[session, _]] = db.execute("SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '1', true)")
+            while postgres.execute(f"SELECT FROM pg_stat_activity WHERE pid = {session}"):
+                pass
+            if writes_afterwards:
+                db.execute("SELECT 1")
+            return next_of(case, 1, 0)
+
+        with pytest.raises(DefinitionError, match="said nothing to the database"):
+            await store.transact(work)
+        assert await revisions(store) == [1]
+
+    run(postgres_url, scenario)

@@ -7,7 +7,7 @@ import pytest
 from pointsman.errors import Conflict, LeaseLost
 from pointsman.kernel.rows import Address, Post
 from pointsman.kernel.snapshot import Status
-from pointsman.store.postgres.connections import place_of, schema_statements
+from pointsman.store.postgres.connections import place_of, rows_of, schema_statements
 from pointsman.store.postgres.store import open_postgres
 from pointsman.testing.scenarios import new_case, next_of, start_of
 
@@ -66,3 +66,21 @@ def test_a_message_starts_no_case_for_an_engine_that_was_forgotten(postgres_url:
             await stalled.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_server_ends_the_transaction_of_an_engine_that_says_nothing_for_a_lease(postgres_url: str, pooled: bool) -> None:
+    """An engine that is stopped in a transaction would keep the locks on its cases, and claims pass over what is locked."""
+
+    async def main() -> tuple[str, str]:
+        store = await open_postgres(f"{postgres_url}&pooler=transaction" if pooled else postgres_url, lease_seconds=LEASE_SECONDS)
+        show = "SHOW idle_in_transaction_session_timeout"
+        try:
+            async with store.connections.transaction() as connection:
+                [(of_small_writes,)] = await rows_of(connection, show)
+            [(of_batches,)] = await store._writer.alone(lambda connection: rows_of(connection, show))
+        finally:
+            await store.close()
+        return of_small_writes, of_batches
+
+    assert asyncio.run(main()) == ("30s", "15s")

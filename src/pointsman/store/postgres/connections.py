@@ -77,15 +77,15 @@ class Place(NamedTuple):
         """How a pool connects, and how long it waits."""
         return {**POOL, "kwargs": self.options}
 
-    def session(self, *, read_only: bool = False) -> tuple[str, ...]:
-        """The statements that prepare a session of our own."""
-        settings = (*SESSION, "default_transaction_read_only = on") if read_only else SESSION
+    def session(self, *more: str, read_only: bool = False) -> tuple[str, ...]:
+        """The statements that prepare a session of our own, with `more` settings."""
+        settings = (*SESSION, *more, "default_transaction_read_only = on") if read_only else (*SESSION, *more)
         return () if self.pooled else tuple(f"SET {setting}" for setting in settings)
 
-    def local(self, *, read_only: bool = False) -> str:
+    def local(self, *more: str, read_only: bool = False) -> str:
         """The statements that prepare a transaction, where a session is not our own."""
         first = ("SET TRANSACTION READ ONLY",) if read_only else ()
-        return "; ".join((*first, *(f"SET LOCAL {setting}" for setting in SESSION))) if self.pooled else ""
+        return "; ".join((*first, *(f"SET LOCAL {setting}" for setting in (*SESSION, *more)))) if self.pooled else ""
 
 
 def place_of(url: str) -> Place:
@@ -153,11 +153,13 @@ class ConnectionLost(StoreAway):
 class Connections:
     """A pool of connections to one database, which may be for reading only. Open it inside the event loop that uses it.
 
-    What may run more than once runs again for `repeat_seconds` if its connection is lost.
+    What may run more than once runs again for `repeat_seconds` if its connection is lost. The server rolls a transaction back that waits
+    `idle_seconds` for its next statement (0: never): a process that is stopped would keep its locks, and nobody could take over what it has locked.
     """
 
-    def __init__(self, place: Place, repeat_seconds: float = REPEAT_SECONDS, *, read_only: bool = False) -> None:
+    def __init__(self, place: Place, repeat_seconds: float = REPEAT_SECONDS, *, read_only: bool = False, idle_seconds: float = 0.0) -> None:
         self.place = place
+        self.settings = (f"idle_in_transaction_session_timeout = {round(1000 * idle_seconds)}",) if idle_seconds else ()
         self.repeat_seconds = repeat_seconds
         self.sql = schema_statements(place.schema)
         self._read_only = read_only
@@ -234,14 +236,14 @@ class Connections:
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in a transaction, which is committed at the end, or rolled back by an exception."""
         async with self.connection() as connection, connection.transaction():
-            if local := self.place.local(read_only=self._read_only):
+            if local := self.place.local(*self.settings, read_only=self._read_only):
                 await connection.execute(local)
             yield connection
 
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                for setting in self.place.session(read_only=self._read_only):
+                for setting in self.place.session(*self.settings, read_only=self._read_only):
                     await connection.execute(setting)
         except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
             await connection.close()

@@ -6,10 +6,11 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg.sql import SQL, Identifier
 
 from pointsman.definition.transactions import Database
-from pointsman.errors import LeaseLost, StoreError
+from pointsman.errors import DefinitionError, LeaseLost, StoreError
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, Posted, Reader, no_failpoints
 from pointsman.store.gaps import GapChange, gaps_of, gaps_text
@@ -70,9 +71,14 @@ class PostgresStore(PostgresKeeping, PostgresReader):
         loop = asyncio.get_running_loop()
 
         async def write(connection: AsyncConnection[Any]) -> int:
-            with AuthorsDatabase(connection, loop, self.connections) as db:
-                transition = await asyncio.to_thread(work, db)
-            [answer] = await self._writing.apply(connection, [transition])
+            try:
+                with AuthorsDatabase(connection, loop, self.connections) as db:
+                    transition = await asyncio.to_thread(work, db)
+                [answer] = await self._writing.apply(connection, [transition])
+            except IdleInTransactionSessionTimeout:
+                raise DefinitionError(
+                    f"a transaction has said nothing to the database for {self.lease_seconds} seconds, and was rolled back; compute in a node before it."
+                ) from None
             if isinstance(answer, Exception):
                 raise answer
             return answer
@@ -283,7 +289,7 @@ async def open_postgres(
     `lease_seconds` is how long the cases of a crashed engine wait for another one. `skew` (seconds) is added to the database's clock, for
     tests. Raises StoreError with the fix.
     """
-    connections = Connections(place_of(url), lease_seconds)
+    connections = Connections(place_of(url), lease_seconds, idle_seconds=lease_seconds)
     try:
         await connections.open()
         await schema.check(connections)
