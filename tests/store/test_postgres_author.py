@@ -151,7 +151,7 @@ def test_a_transaction_that_is_silent_for_too_long_is_refused(postgres: Server, 
 
         def work(db: Database) -> Transition:
             [[session, _]] = db.execute("SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '1', true)")
-            while postgres.execute(f"SELECT FROM pg_stat_activity WHERE pid = {session}"):
+            while postgres.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {session}"):
                 pass
             if writes_afterwards:
                 db.execute("SELECT 1")

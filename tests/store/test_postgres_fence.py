@@ -1,18 +1,22 @@
 """An engine that has lost a case or its lease writes nothing; the control without the fence writes."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from pointsman.errors import Conflict, LeaseLost
+from pointsman.errors import Conflict, LeaseLost, StoreAway
 from pointsman.kernel.rows import Address, Post
 from pointsman.kernel.snapshot import Status
-from pointsman.store.postgres.connections import place_of, rows_of, schema_statements
+from pointsman.store.postgres.connections import Connections, place_of, rows_of, schema_statements
 from pointsman.store.postgres.store import open_postgres
+from pointsman.store.postgres.writes import Call, Writing
 from pointsman.testing.scenarios import new_case, next_of, start_of
+from postgres_server import Server
 
 FENCE = "c.fence = t.fence"
 LEASE_SECONDS = 30.0
+HANG_SECONDS = 30.0
 
 
 async def written_by_a_loser(url: str) -> bool:
@@ -69,7 +73,7 @@ def test_a_message_starts_no_case_for_an_engine_that_was_forgotten(postgres_url:
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_the_server_ends_the_transaction_of_an_engine_that_says_nothing_for_a_lease(postgres_url: str, pooled: bool) -> None:
+def test_the_server_ends_the_transaction_of_an_engine_that_says_nothing_for_half_a_lease(postgres_url: str, pooled: bool) -> None:
     """An engine that is stopped in a transaction would keep the locks on its cases, and claims pass over what is locked."""
 
     async def main() -> tuple[str, str]:
@@ -83,4 +87,26 @@ def test_the_server_ends_the_transaction_of_an_engine_that_says_nothing_for_a_le
             await store.close()
         return of_small_writes, of_batches
 
-    assert asyncio.run(main()) == ("30s", "15s")
+    assert asyncio.run(main()) == ("15s", "15s")
+
+
+def test_the_server_ends_a_transaction_that_is_silent_after_several_statements(postgres: Server, postgres_url: str) -> None:
+    """Psycopg ends a pipeline whose answers are late with a Flush, after which the server does not count the silence."""
+    statements = {"quick": "SELECT 1", "late": "SELECT set_config('idle_in_transaction_session_timeout', '1', true), pg_sleep(0.05)"}
+
+    async def main() -> None:
+        connections = Connections(place_of(postgres_url))
+        await connections.open()
+        try:
+            with suppress(StoreAway):
+                async with connections.transaction() as connection:
+                    await Writing(statements, "", 1, 0).run(connection, [Call("quick", {}), Call("late", {})])
+                    await asyncio.to_thread(ended, connection.info.backend_pid)
+        finally:
+            await connections.close()
+
+    def ended(session: int) -> None:
+        while postgres.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {session}"):
+            pass
+
+    asyncio.run(asyncio.wait_for(main(), HANG_SECONDS))

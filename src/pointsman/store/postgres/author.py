@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.raw_cursor import AsyncRawCursor
 
 from pointsman.errors import DefinitionError
-from pointsman.store.postgres.connections import Connections
+from pointsman.store.postgres.connections import Connections, rows_of
 from pointsman.store.statements import migrations
 
 STATEMENT_SHOWN = 120  # characters of a refused statement: enough to find it in the code
@@ -73,9 +73,8 @@ class AuthorsDatabase:
         cursor = AsyncRawCursor(connection)
         async with connection.pipeline():  # which takes one statement at a time: a second one could end the commit
             await cursor.execute(numbered(statement).encode(), list(parameters) or None)
-            looked = await connection.execute(self._changed, self._ours)
-        changed = await looked.fetchall()
-        if changed:
+        # Not in the pipeline: psycopg ends one with a Flush, after which the server does not count how long the transaction is silent.
+        if changed := await rows_of(connection, self._changed, self._ours):
             self._refused = DefinitionError(
                 f"a transaction changes the engine's tables ({changed[0][0]}): {statement[:STATEMENT_SHOWN]!r}; write to tables of your own."
             )

@@ -159,13 +159,19 @@ class Connections:
 
     def __init__(self, place: Place, repeat_seconds: float = REPEAT_SECONDS, *, read_only: bool = False, idle_seconds: float = 0.0) -> None:
         self.place = place
-        self.settings = (f"idle_in_transaction_session_timeout = {round(1000 * idle_seconds)}",) if idle_seconds else ()
+        self.idle_seconds = idle_seconds
+        self._settings = (f"idle_in_transaction_session_timeout = {round(1000 * idle_seconds)}",) if idle_seconds else ()
         self.repeat_seconds = repeat_seconds
         self.sql = schema_statements(place.schema)
         self._read_only = read_only
         self._pool: _Pool | None = None
         self.closed = False
         self.timeline = ""  # of the server when the store was opened
+
+    @property
+    def local(self) -> str:
+        """The statements that prepare a transaction, where a session is not our own."""
+        return self.place.local(*self._settings, read_only=self._read_only)
 
     async def open(self) -> None:
         """Connect. Raises StoreError."""
@@ -236,14 +242,14 @@ class Connections:
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in a transaction, which is committed at the end, or rolled back by an exception."""
         async with self.connection() as connection, connection.transaction():
-            if local := self.place.local(*self.settings, read_only=self._read_only):
-                await connection.execute(local)
+            if self.local:
+                await connection.execute(self.local)
             yield connection
 
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                for setting in self.place.session(*self.settings, read_only=self._read_only):
+                for setting in self.place.session(*self._settings, read_only=self._read_only):
                     await connection.execute(setting)
         except BaseException:  # also if the caller is cancelled: an engine may be closed while its listener connects
             await connection.close()

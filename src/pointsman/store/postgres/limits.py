@@ -68,6 +68,8 @@ class LimitChanges:
         sql, answers = self._connections.sql, list[LimitChanged]()
         async with self._connections.connection() as connection:
             async with connection.transaction():
+                if local := self._connections.local:
+                    await connection.execute(local)
                 before = state = await self._locked(connection, name)
                 for change in changes:
                     answers.append(changed(state, change))

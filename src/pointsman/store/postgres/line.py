@@ -77,7 +77,7 @@ class Line:
             done.clear()
             connection = await self._connected()
             await connection.execute("BEGIN")
-            if local := self._connections.place.local():
+            if local := self._connections.local:
                 await connection.execute(f"{local}; {self._set('SET LOCAL')}")
             await rows_of(connection, self._writing.sql["begin_batch"], self._numbered())
             done.append(await work(connection))
@@ -217,10 +217,8 @@ class Line:
 
     def _set(self, how: str) -> str:
         """The statements that make the settings of this line."""
-        # The server would hold the locks of a batch whose COMMIT never arrives, and nobody could find out what happened to it.
-        idle = f"idle_in_transaction_session_timeout = {round(1000 * self._answer_seconds)}"
         shard = f"{self._connections.place.schema}.shard = {self._writing.engine * LINES + self._line}"
-        return "; ".join(f"{how} {setting}" for setting in (*PLANS, idle, shard))
+        return "; ".join(f"{how} {setting}" for setting in (*PLANS, shard))
 
     async def _roll_back(self) -> None:
         if self._connection is None:

@@ -77,7 +77,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
                 [answer] = await self._writing.apply(connection, [transition])
             except IdleInTransactionSessionTimeout:
                 raise DefinitionError(
-                    f"a transaction has said nothing to the database for {self.lease_seconds} seconds, and was rolled back; compute in a node before it."
+                    f"a transaction has said nothing to the database for {self.connections.idle_seconds:g} seconds, and was rolled back; compute in a node before it."
                 ) from None
             if isinstance(answer, Exception):
                 raise answer
@@ -289,7 +289,7 @@ async def open_postgres(
     `lease_seconds` is how long the cases of a crashed engine wait for another one. `skew` (seconds) is added to the database's clock, for
     tests. Raises StoreError with the fix.
     """
-    connections = Connections(place_of(url), lease_seconds, idle_seconds=lease_seconds)
+    connections = Connections(place_of(url), lease_seconds, idle_seconds=lease_seconds / 2)
     try:
         await connections.open()
         await schema.check(connections)

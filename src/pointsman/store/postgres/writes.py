@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import SerializationFailure
 
 from pointsman.definition.durations import DAY_SECONDS
@@ -155,11 +155,14 @@ class Writing:
         return [*calls, Call("delete_branches", {"cases": ended})] if ended else calls
 
     async def run(self, connection: AsyncConnection[Any], calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
-        """Run statements in one round trip, and return the rows of each."""
-        if len(calls) == 1:
-            return [await rows_of(connection, self.sql[calls[0].name], calls[0].values)]
-        async with connection.pipeline():
-            cursors = [await connection.execute(self.sql[call.name], call.values) for call in calls]
+        """Run statements in two round trips, and return the rows of each."""
+        *before, last = calls
+        cursors: list[AsyncCursor[Any]] = []
+        if before:
+            async with connection.pipeline():
+                cursors += [await connection.execute(self.sql[call.name], call.values) for call in before]
+        # Not in the pipeline: psycopg ends one with a Flush, after which the server does not count how long the transaction is silent.
+        cursors.append(await connection.execute(self.sql[last.name], last.values))
         return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]  # which a cursor has once the pipeline ends
 
     async def refused(self, connection: AsyncConnection[Any], transitions: Sequence[Transition]) -> dict[int, Answer]:
