@@ -16,7 +16,20 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pointsman import AlreadyAnswered, AtMostOnce, Context, Guard, Idempotent, Limit, NotWaiting, Rejected, Retry, Status, ValueRefused
+from pointsman import (
+    AlreadyAnswered,
+    AtMostOnce,
+    Clock,
+    Context,
+    Guard,
+    Idempotent,
+    Limit,
+    NotWaiting,
+    Rejected,
+    Retry,
+    Status,
+    ValueRefused,
+)
 from pointsman.functional import (
     INJECTED,
     Checkpointer,
@@ -32,6 +45,7 @@ from pointsman.functional import (
     pause,
     task,
 )
+from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import in_child
 
 Body = Callable[[Any], Any]
@@ -45,9 +59,9 @@ def _new_world() -> None:
 
 
 @contextmanager
-def deployed(folder: Path, body: Body, **settings: Any) -> Iterator[Any]:
+def deployed(folder: Path, body: Body, *, clock: Clock | None = None, **settings: Any) -> Iterator[Any]:
     """An entrypoint named `it` with this body, on the file of the test."""
-    checkpointer = Checkpointer(folder / "cases.db")
+    checkpointer = Checkpointer(folder / "cases.db", clock=clock)
     declared = entrypoint(checkpointer=checkpointer, name="it", **settings)(body)
     with checkpointer:
         yield declared
@@ -121,25 +135,27 @@ def test_pauses_without_a_name_that_a_deploy_reorders_keep_their_answers(tmp_pat
 
 
 def test_a_timeout_that_was_seen_stays_one_after_a_restart(tmp_path: Path) -> None:
-    slow_now = True
+    slow_now, clock = True, ManualClock()
 
     @task
     async def slow() -> str:
         DONE.append("slow")
-        await asyncio.sleep(1_000 if slow_now else 0)
+        if slow_now:
+            clock.advance(5)
+            await asyncio.Event().wait()
         return "in time"
 
     def body(given: None) -> list[str]:
         try:
-            seen = slow().result(timeout=0.05)
+            seen = slow().result(timeout=5)
         except TaskTimeout:
             seen = "timed out"
         return [seen, interrupt("escalate?")]
 
-    with deployed(tmp_path, body) as it:
+    with deployed(tmp_path, body, clock=clock) as it:
         assert isinstance(it.invoke(None, thread="t"), Paused)
     slow_now = False
-    with deployed(tmp_path, body) as it:
+    with deployed(tmp_path, body, clock=clock) as it:
         assert it.invoke(Command(resume="yes"), thread="t") == ["timed out", "yes"]
 
     assert DONE == ["slow"]
@@ -461,11 +477,11 @@ def test_a_cancel_while_tasks_run_begins_no_other(tmp_path: Path) -> None:
         for future in [work(1), work(2), work(3)]:
             future.result()
 
-    with deployed(tmp_path, body, concurrency=1) as it, ThreadPoolExecutor(2) as pool:
+    with deployed(tmp_path, body, concurrency=1) as it, ThreadPoolExecutor(1) as pool:
         invoked = pool.submit(it.invoke, None, thread="t")
         begun.wait(60)
         case = it.checkpointer.engine.reader.cases(process="it")[0].id
-        cancelled = pool.submit(it.checkpointer.engine.cancel, case, by="anna", why="enough")
+        cancelled = it.checkpointer.engine.begin(lambda engine: engine.cancel(case, by="anna", why="enough"))
         it.checkpointer.engine.case(case)  # the cancel, which was asked for before, has come
         goes_on.set()
         assert cancelled.result(60).status is Status.CANCELLED
@@ -528,6 +544,8 @@ def test_two_entrypoints_share_a_limit(tmp_path: Path, permits: int, *, at_once:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        while most < permits:  # noqa: ASYNC110 - until as many run at once as may
+            await asyncio.sleep(0)
         await asyncio.sleep(0.01)
         running -= 1
         return number

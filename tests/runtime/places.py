@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, closing
+from contextvars import ContextVar
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from pointsman.store.memory import MemoryStore
 
 T = TypeVar("T")
 
+BOUND = ContextVar[asyncio.Timeout]("BOUND")
 HANG_SECONDS = 30  # far beyond any test here, also on PostgreSQL and a busy machine: one that waits for ever fails instead
 
 
@@ -49,7 +51,8 @@ def run(main: Coroutine[Any, Any, T], *, seconds: float = HANG_SECONDS) -> T:
     """Run a test's scenario, and fail where it hangs."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as bound:
+            BOUND.set(bound)
             return await main
 
     return asyncio.run(bounded())
@@ -71,6 +74,16 @@ async def definitions_with(engine: Engine, process: AnyProcess) -> list[Definiti
         if any(row.fingerprint == process.fingerprint for row in definitions):
             return definitions
         await asyncio.sleep(0)
+
+
+async def let_pass(seconds: float) -> None:
+    """Let so many seconds pass at once for the timers of the event loop that are set by now, except the bound of `run`."""
+    loop, bound = asyncio.get_running_loop(), BOUND.get()
+    for _ in range(20):
+        await asyncio.sleep(0)  # the timer of a call that has begun is set in the next turns of the loop
+    bound.reschedule((bound.when() or 0.0) + seconds)
+    earlier = loop.time
+    loop.time = lambda: earlier() + seconds  # type: ignore[method-assign]
 
 
 def held() -> list[str]:

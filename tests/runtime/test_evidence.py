@@ -10,7 +10,7 @@ from typing import Any
 import alone
 import pytest
 from letters import POLICIES, TIMEOUT_SECONDS, Letter, World
-from places import Place, run, seen
+from places import Place, let_pass, run, seen
 from pydantic import TypeAdapter
 
 from pointsman import Context, NotSent, Process, Rejected, Retry, State, finish, otherwise, park, when
@@ -18,6 +18,7 @@ from pointsman.testing.clock import ManualClock
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 SECRET = "the-customer's-words"
+SECONDS = 10  # of a call that hangs; the others need far less on a busy machine, too
 
 
 class Job(State):
@@ -63,17 +64,17 @@ async def of_a_value_that_does_not_fit(name: str) -> float:
     return float("nan")
 
 
+HANGS, GATE = threading.Event(), threading.Event()
+
+
 async def that_waits_too_long(name: str) -> float:
+    HANGS.set()
     await asyncio.Event().wait()  # here: that waits too long
     return 0.0
 
 
-GATE = threading.Event()
-
-
 def that_hangs(name: str) -> float:
-    GATE.wait(5)  # here: that hangs
-    return 0.0
+    return HANGS.set() or GATE.wait(60) or 0.0  # here: that hangs
 
 
 PLACES = [
@@ -88,29 +89,35 @@ PLACES = [
 ]
 
 
-def facts_of(place: Place, process: Process[Any], inputs: dict[str, Any], **settings: Any) -> dict[str, dict[str, Any]]:
-    """The facts of a case's events, by their kind; of each kind the last."""
+def facts_of(
+    place: Place, process: Process[Any], inputs: dict[str, Any], *, hangs: Callable[[], Any] | None = None, **settings: Any
+) -> dict[str, dict[str, Any]]:
+    """The facts of a case's events, by their kind; of each kind the last. A call that `hangs`, which waits until it does, runs out of time."""
 
     async def main() -> dict[str, dict[str, Any]]:
         async with place.open(process, **settings) as engine:
             case = (await engine.start(process, inputs)).case
+            if hangs is not None:
+                await asyncio.to_thread(hangs)
+                await let_pass(SECONDS)
             await engine.wait_until_resting(case)
             return {event.kind: json.loads(event.facts) for event in await engine.reader.events(case=case)}
 
-    return run(main(), seconds=60)
+    return run(main(), seconds=60)  # a Python starts slowly on a busy machine
 
 
 def failing(function: Callable[..., Any], **settings: Any) -> Process[Job]:
     process = Process("failing", Job)
-    node = process.node(function, writes="result", **{"retry": Retry(attempts_max=1), "timeout_seconds": 0.2} | settings)
+    node = process.node(function, writes="result", **{"retry": Retry(attempts_max=1), "timeout_seconds": SECONDS} | settings)
     process.rules(when("open", lambda c: c.result is None, node), otherwise(finish("done")))
     return process
 
 
 @pytest.mark.parametrize(("function", "error", "raised_at"), PLACES, ids=[function.__name__ for function, *_ in PLACES])
 def test_a_failed_attempt_records_the_exception_and_its_line(place: Place, function: Any, error: str, raised_at: str | None) -> None:
+    HANGS.clear()
     GATE.clear()
-    facts = facts_of(place, failing(function), {"name": SECRET})
+    facts = facts_of(place, failing(function), {"name": SECRET}, hangs=HANGS.wait if error == "TimeoutError" else None)
     GATE.set()
 
     assert (facts["node.failed"]["error"], facts["node.failed"]["raised_at"]) == (error, raised_at)

@@ -195,16 +195,13 @@ def dies_while_calls_wait(place: Place, kind: str, step: str) -> None:
         async with place.open(holding(gate, limit_of(kind)), waiting(kind, step, gate, called), threads=threads) as engine:
             await engine.start("holding", {"name": "first"}, key="first", priority=1)
             case = (await engine.start("lines", {}, key="lines")).case
-            for _ in range(20):
-                row = await engine.case(case)
-                if row.status is lines_up and (marked(place, case) if lines_up is Status.RUNNING else row.needs is not None):
-                    break
-                await asyncio.sleep(0.05)
-            else:
-                os._exit(8)
+            while (row := await engine.case(case)).status is not lines_up or not (  # noqa: ASYNC110 - nothing tells of a commit
+                marked(place, case) if lines_up is Status.RUNNING else row.needs is not None
+            ):
+                await asyncio.sleep(0.001)
             os._exit(7 if called else 0)
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("step", ["each", "node", "guarded node", "effect"])

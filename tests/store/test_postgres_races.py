@@ -573,11 +573,13 @@ def test_an_engine_that_is_still_writing_is_not_forgotten(race: Race, postgres_u
             for statement in (begin, "claim_cases"):
                 await rows_of(connection, store.connections.sql[statement], values)
             opening = asyncio.create_task(open_postgres(postgres_url, skew=lambda: 100.0))
-            done, _ = await asyncio.wait([opening], timeout=2.0)
+            waiting = asyncio.create_task(blocked(store, 1))
+            done, _ = await asyncio.wait({opening, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
         another = await opening
         try:
             assert [one.case.id for one in await another.claim(["p"], now=200.0, limit=9)] == [case]
-            assert done, "an engine that opens waits for the commit of another one"
+            assert opening in done, "an engine that opens waits for the commit of another one"
         finally:
             await another.close()
 
