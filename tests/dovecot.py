@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ports import free_ports
 from tiers import program
 
 PASSWORD = "secret"
@@ -110,7 +111,7 @@ class Dovecot:
     def __init__(self) -> None:
         self._program = program("dovecot")
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))  # a short path: sockets have no room for a long one
-        self.imap, self.imaps, self.lmtp = _free_ports(3)
+        self.imap, self.imaps, self.lmtp = free_ports(3)
         self.certificate = self.folder / "cert.pem"
         self._running: subprocess.Popen[bytes] | None = None
         for name in ("run", "mail", "state"):
@@ -181,14 +182,6 @@ class Dovecot:
     def said(self) -> str:
         """What it had to say, for whoever looks for the reason."""
         return "\n".join((self.folder / name).read_text() for name in ("output", "dovecot.log") if (self.folder / name).exists())
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def _listens(port: int) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from ports import free_ports
 from tiers import program
 
 READY_SECONDS = 20.0  # a slow machine has started it by then
@@ -37,8 +38,7 @@ class PgBouncer:
         self._program = program("pgbouncer")
         self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
         server = urlsplit(url)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        [port] = free_ports(1)
         (self._folder / "users").write_text(f'"{server.username}" "{server.password or ""}"\n')
         (self._folder / "ini").write_text(SETTINGS.format(server=server, sessions=sessions, port=port, folder=self._folder))
         self._port = port

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from uuid import uuid4
 
 import psycopg
 
+from ports import free_ports
 from tiers import figure, missing
 
 NEWEST = 18
@@ -136,8 +136,7 @@ class OwnServer(Server):
         written = self._data / "postgresql.conf"
         defaults = written.read_text()
         for tries_left in reversed(range(START_TRIES)):
-            with socket.create_server(("127.0.0.1", 0)) as listening:
-                port = listening.getsockname()[1]
+            [port] = free_ports(1)
             written.write_text(defaults + SETTINGS.format(port=port))
             try:
                 self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "start")

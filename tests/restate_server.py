@@ -16,7 +16,6 @@ A test takes the fixture `restate`, which is the server of its module, and serve
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -32,6 +31,7 @@ from uuid import uuid4
 
 import httpx
 
+from ports import free_ports
 from tiers import missing
 
 TESTS = Path(__file__).parent
@@ -41,7 +41,6 @@ READY_SECONDS = 120.0  # a busy machine has started a cluster by then
 ANSWER_SECONDS = 10.0  # an answer that takes longer may have been lost with its node: the call is sent again, and finds what it began
 AWAY = {502, 503, 504}  # what a node answers that has lost the others
 POLL_SECONDS = 0.02
-PORTS = range(20_000, 32_000)  # below the ports that Linux gives to clients, one of which could else take the port of a killed server
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "RESTATE_DISABLE_TELEMETRY": "true",
@@ -270,14 +269,3 @@ def cluster() -> Iterator[Cluster]:
             node.wait()
             node.until(lambda node=node: node.members() == len(nodes))
         yield Cluster(nodes)
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports on which nobody listens."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"no {count} ports are free between {PORTS.start} and {PORTS.stop}")

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports import free_ports
 from tiers import program
 
 READY_SECONDS = 20.0  # a slow machine has started it by then
@@ -28,8 +28,7 @@ class Sink:
         self._program = program("smtp-sink")
         self.folder = Path(tempfile.mkdtemp(prefix="smtp-sink-"))
         self.folder.chmod(0o777)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        [self.port] = free_ports(1)
         self._takes = takes
         self._mended = False
         self._running: subprocess.Popen[bytes] | None = None

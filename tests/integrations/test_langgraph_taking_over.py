@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typer.testing import CliRunner
 
 from pointsman.cli.main import app
 from pointsman.integrations.langgraph import PointsmanSaver
+from ports import free_ports
 from tiers import program
 
 Opener = Callable[..., Any]
@@ -88,8 +88,7 @@ def sqlite_threads(tmp_path: Path) -> Iterator[str]:
 def postgres_threads(tmp_path: Path) -> Iterator[str]:
     postgres = pytest.importorskip("langgraph.checkpoint.postgres")
     programs = Path(os.path.realpath(program("pg_ctl"))).parent
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+    [port] = free_ports(1)
     user: dict[str, Any] = {}
     folder = tmp_path / "postgres"
     folder.mkdir()

@@ -16,7 +16,8 @@ from outside import Files
 
 from pointsman import AlreadyAnswered
 from pointsman.restate import RestateClient
-from restate_server import Server, Supervised, free_ports
+from ports import free_ports
+from restate_server import Server, Supervised
 from tiers import figure
 
 HERE = Path(__file__).parent

@@ -4,7 +4,6 @@ import asyncio
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from pointsman_desk.config import SAMPLE
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.http import SIGNATURE, TIMESTAMP, TOLERANCE_SECONDS, intake, signature_of
 from pointsman_desk.mail.tree import MAIL_MAX_BYTES
+from ports import free_ports
 
 MAIL = (SAMPLE / "mails" / "01-article.eml").read_bytes()
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -111,8 +111,7 @@ def test_a_desk_that_takes_too_long_says_when_to_come_again(monkeypatch: pytest.
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     file = folder / "desk.toml"
     file.write_text(f'home = "{folder / "desk"}"\n[http]\nport = {port}\nsecret_env = "INTAKE_KEY"\n', encoding="utf-8")
     arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "serve", "--port", "0", "--json", "--config", str(file)]

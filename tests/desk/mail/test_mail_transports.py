@@ -24,6 +24,7 @@ from pointsman_desk.case import Receipt
 from pointsman_desk.mail.transports.maildir import MaildirOutbox, OutboxInDoubt
 from pointsman_desk.mail.transports.relay import Relay
 from pointsman_desk.mail.transports.smtp import SmtpTransport
+from ports import free_ports
 from tiers import program
 
 RAW = b"From: s@shop.example\r\nMessage-ID: <c1@shop.example>\r\n\r\nHello\r\n.\r\n..dots\r\nend\r\n"
@@ -152,9 +153,7 @@ class Inbox:
 
 @contextmanager
 def real_server(inbox: Inbox, **options: object) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:
