@@ -1,19 +1,26 @@
 """An async function that blocks the event loop cannot be timed out; the watchdog names and counts it."""
 
+import asyncio
 import logging
 import threading
 from typing import Any
 
 import pytest
-from places import Place, run
+from places import HANG_SECONDS, Place, run
 
 from pointsman import Engine, Process, State, finish, otherwise, when
+from pointsman.runtime import watchdog
+from pointsman.runtime.watchdog import Watchdog
 from pointsman.testing import ManualClock
 
 
 class Job(State):
     text: str
     result: str | None = None
+
+
+def watchdogs() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pointsman-watchdog"]
 
 
 def from_outside(engine: Engine) -> None:
@@ -74,9 +81,42 @@ def test_the_thread_that_watches_ends_with_the_engine(on_disk: Place) -> None:
     async def main() -> list[threading.Thread]:
         async with on_disk.open(process) as engine:
             await engine.wait_until_resting((await engine.start("quick", {"text": "x"})).case)
-            return [thread for thread in threading.enumerate() if thread.name == "pointsman-watchdog"]
+            return watchdogs()
 
-    [watching] = run(main())
+    before = watchdogs()  # one that an earlier test has told to end
+    [watching] = set(run(main())).difference(before)
+
+    watching.join(10)
+    assert not watching.is_alive()
+
+
+def test_the_thread_ends_also_if_it_looks_at_the_loop_when_the_engine_closes(on_disk: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, goes_on = threading.Event(), threading.Event()
+
+    def look(_: Watchdog) -> None:
+        looks.set()
+        goes_on.wait(HANG_SECONDS)
+
+    monkeypatch.setattr(Watchdog, "look", look)
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
+    process = Process("looked at", Job)
+
+    @process.node(writes="result")
+    async def work(text: str) -> str:
+        while not looks.is_set():  # noqa: ASYNC110 - nothing tells the loop of it
+            await asyncio.sleep(0)
+        return text
+
+    process.rules(when("no result", lambda c: c.result is None, work), otherwise(finish("done")))
+
+    async def main() -> list[threading.Thread]:
+        async with on_disk.open(process) as engine:
+            await engine.wait_until_resting((await engine.start("looked at", {"text": "x"})).case)
+            return watchdogs()
+
+    before = watchdogs()  # one that an earlier test has told to end
+    [watching] = set(run(main())).difference(before)
+    goes_on.set()
 
     watching.join(10)
     assert not watching.is_alive()

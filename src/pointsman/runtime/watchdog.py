@@ -91,8 +91,10 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             with self._changed:
+                self._sleeps = True  # before the look at `_cases`: whoever counts a case later finds it, and notifies
                 self._sleeps = not self._cases
-                self._changed.wait(None if self._sleeps else LOOK_SECONDS)
+                if not self._closed:
+                    self._changed.wait(None if self._sleeps else LOOK_SECONDS)
                 if self._closed:
                     return
                 self._sleeps = False
