@@ -1,7 +1,7 @@
 """Virtual objects in memory, as a Restate server runs them: one invocation at a time, with a journal that outlives the death of the program.
 
 A journal checks that each run of an invocation asks for the same entries in the same order. `dies_at` is the moment, counted over all invocations, at
-which the program dies once: before the journal has an entry, or before it has what the entry brought.
+which the program dies once: before the journal has an entry, or before it has what the entry brought. With `dies="server"`, the server does.
 """
 
 import asyncio
@@ -23,6 +23,10 @@ SERVED: list[Work] = []
 
 class Died(BaseException):
     """The program died."""
+
+
+class Away(BaseException):
+    """The server died."""
 
 
 class Journal:
@@ -97,9 +101,10 @@ class Journal:
 class Objects:
     """All objects, and their time."""
 
-    def __init__(self, clock: ManualClock, *, dies_at: int = 0) -> None:
+    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program") -> None:
         self.clock = clock
         self.dies_at = dies_at
+        self._death = {"program": Died, "server": Away}[dies]
         self.entries = 0
         self.deaths = 0
         self.states: dict[str, dict[str, bytes]] = defaultdict(dict)
@@ -110,13 +115,18 @@ class Objects:
     def serve(self, work: Work) -> None:
         """Have the handlers of its objects called from now on; each has a name of its own."""
         SERVED.append(work)
-        self._handlers = {name: handler.fn for one in objects(work) for name, handler in one.handlers.items()}
+        self._work = work
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the program begin, which knows nothing of an earlier one."""
+        self._handlers = {name: handler.fn for one in objects(self._work) for name, handler in one.handlers.items()}
 
     def passes(self) -> None:
         """Count an entry of a journal, or die at it."""
         self.entries += 1
         if self.entries == self.dies_at:
-            raise Died
+            raise self._death
 
     def send(self, handler: str, key: str, arg: Any, seconds: float) -> None:
         self._sent += 1
@@ -124,14 +134,17 @@ class Objects:
 
     async def call(self, handler: str, key: str, arg: Any = None) -> Any:
         """Call a handler, again after each death of the program. Raises TerminalError."""
-        journal, function = Journal(self, key), self._handlers[handler]
+        journal = Journal(self, key)
         sent = [] if arg is None else [arg if isinstance(arg, bytes) else json.dumps(arg)]
         while True:
             journal.again()
+            function = self._handlers[handler]
             try:
                 return await function(journal, *(one if isinstance(one, bytes) else json.loads(one) for one in sent))
-            except Died:
+            except (Died, Away) as death:
                 self.deaths += 1
+                if isinstance(death, Died):
+                    self._begin()
                 await asyncio.sleep(0)
 
     async def work(self, *, until: float = float("inf")) -> None:

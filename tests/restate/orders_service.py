@@ -4,12 +4,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orders import orders
+from orders import Checked, Order, orders
 from outside import Files
-from windows import control, patient, windows
+from windows import patient, windows
 
-processes = [orders(), windows(), patient(), control()]
+FOLDER = Path(os.environ["OUTSIDE"])
+NEWER = FOLDER / "newer code"
+"""With this file a program that begins has one more node in the process of orders."""
+
+processes = [orders(Checked if NEWER.exists() else Order), windows(), patient()]
 
 
 def resources() -> dict[str, Any]:
-    return {"outside": Files(Path(os.environ["OUTSIDE"]))}
+    return {"outside": Files(FOLDER)}

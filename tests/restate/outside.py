@@ -1,7 +1,6 @@
 """An outside world in a folder, which outlives every program: each delivery is a line of a file."""
 
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -36,11 +35,6 @@ class Files(Outside):
         except FileExistsError:
             return False
         return True
-
-    def die_once(self, what: str) -> None:
-        """End this program as a crash does, the first time."""
-        if self.first(what):
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def wait_for(self, what: str) -> None:
         """Wait in this thread until somebody says `go`."""

@@ -31,9 +31,9 @@ EVERY = figure("RESTATE_EVERY", 16)  # a program dies at one moment of so many
 class Cluster:
     """A cluster in memory with the process of orders. Its program dies at the `time`-th passing of the failpoint `dies_in`."""
 
-    def __init__(self, *, dies_at: int = 0, dies_in: str = "", time: int = 1) -> None:
+    def __init__(self, *, dies_at: int = 0, dies: str = "program", dies_in: str = "", time: int = 1) -> None:
         self.outside = Outside()
-        self.objects = Objects(ManualClock(), dies_at=dies_at)
+        self.objects = Objects(ManualClock(), dies_at=dies_at, dies=dies)
         self.calls: Counter[str] = Counter()
         self._dies_in, self._time = dies_in, time
         self.serve(ORDERS)
@@ -178,6 +178,20 @@ def test_a_program_that_dies_at_any_entry_of_a_journal_loses_and_repeats_nothing
         assert effects["book"] <= 1, f"entry {entry}"
         assert len({key for effect, key in cluster.outside.deliveries if effect == "pay"}) == 1, f"entry {entry}"
         assert shown["status"] == "done" or "'book' is in doubt" in shown["reason"], f"entry {entry}"
+
+
+def test_a_server_that_dies_at_any_entry_of_a_journal_interrupts_no_call() -> None:
+    whole = Cluster()
+    asyncio.run(whole.finish("coffee"))
+
+    for entry in range(1, whole.objects.entries + 1, EVERY):
+        cluster = Cluster(dies_at=entry, dies="server")
+        shown = asyncio.run(cluster.finish("coffee"))
+
+        assert cluster.objects.deaths == 1
+        assert (shown["status"], shown["outcome"]) == ("done", "sent"), f"entry {entry}"
+        assert [effect for effect, _ in cluster.outside.deliveries] == ["pay", "mail", "book", "count"], f"entry {entry}"
+        assert cluster.calls == whole.calls, f"entry {entry}"
 
 
 async def paused(cluster: Cluster) -> dict[str, Any]:

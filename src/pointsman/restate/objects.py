@@ -5,11 +5,13 @@ takes a turn inside one journaled call, and keeps the result: the record, the ev
 inside an invocation, and the journal of each is short.
 
 An effect is called in the invocation after the one that committed its intent. If the program dies during the call, that invocation runs again, finds its
-own mark, calls nothing and records the interruption. The machine then treats the effect as one in doubt.
+own mark, calls nothing and records the interruption. The machine then treats the effect as one in doubt. If only the server dies, the call goes on, and
+the invocation that runs again in this program takes its result.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -36,6 +38,7 @@ from pointsman.restate.work import Work
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
 RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
 NONCE_BITS = 64
+LEFT_MAX = 1_000  # results that are kept for an invocation that the server may have tried again elsewhere
 
 
 _RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE, _START = (
@@ -97,6 +100,7 @@ class _Handlers:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._turns: dict[str, asyncio.Task[TurnResult]] = {}
         self.handles: Mapping[str, Any] = {}
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +147,10 @@ class _Handlers:
                 one.interrupted()
             return one.result()
 
-        result = await ctx.run_typed("step", turn, RunOptions(_RESULT))
+        result = await self._taken(ctx, "step", begun, turn)
         if result.wanted is not None:
             permitted = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
-            result = await ctx.run_typed("permitted", turn, RunOptions(_RESULT))
+            result = await self._taken(ctx, "permitted", begun, turn)
         if result.child is not None:
             child = await self._started_child(ctx, known.row.id, result.child)
 
@@ -157,6 +161,27 @@ class _Handlers:
 
             result = await ctx.run_typed("child", after, RunOptions(_RESULT))
         self._keep(ctx, result)
+
+    async def _taken(self, ctx: ObjectContext, name: str, begun: str, turn: Callable[[], Coroutine[Any, Any, TurnResult]]) -> TurnResult:
+        """Take a turn. If the server dies, the turn goes on, and the next attempt in this program waits for its end."""
+        mark = f"{name} {begun}"
+
+        async def once() -> TurnResult:
+            task = self._turns.get(mark)
+            if task is None:
+                oldest = next(iter(self._turns), None)
+                if oldest is not None and len(self._turns) >= LEFT_MAX and self._turns[oldest].done():
+                    del self._turns[oldest]
+                task = self._turns[mark] = asyncio.create_task(turn())
+            try:
+                return await asyncio.shield(task)
+            finally:
+                if task.done() and (task.cancelled() or task.exception() is not None):
+                    self._turns.pop(mark, None)  # the next attempt records an interruption
+
+        result = await ctx.run_typed(name, once, RunOptions(_RESULT))
+        self._turns.pop(mark, None)
+        return result
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
