@@ -11,7 +11,7 @@ the invocation that runs again in this program takes its result.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ from pointsman.restate.work import Work
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
 RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
 NONCE_BITS = 64
-LEFT_MAX = 1_000  # results that are kept for an invocation that the server may have tried again elsewhere
+LEFT_MAX = 1_000  # marks that are kept for invocations that the server may have tried again elsewhere
 
 
 _RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE, _START = (
@@ -100,7 +100,7 @@ class _Handlers:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._turns: dict[str, asyncio.Task[TurnResult]] = {}
+        self._turns: dict[str, dict[str, asyncio.Task[TurnResult]]] = {}  # by the mark, which this program has made, and by name
         self.handles: Mapping[str, Any] = {}
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +132,10 @@ class _Handlers:
         known, nonce = record, f"{self._work.random.getrandbits(NONCE_BITS):x}"
 
         async def mark() -> str:
+            oldest = next(iter(self._turns), None)
+            if oldest is not None and len(self._turns) >= LEFT_MAX and all(task.done() for task in self._turns[oldest].values()):
+                del self._turns[oldest]
+            self._turns[nonce] = {}
             return nonce
 
         # The mark is durable before the call begins. A later run of this invocation finds the mark of the one that died.
@@ -139,18 +143,14 @@ class _Handlers:
 
         permitted: Permitted | None = None
 
-        async def turn() -> TurnResult:
-            one = Turn(self._work, known, permitted)
-            if begun == nonce:
-                await one.step()
-            else:
-                one.interrupted()
-            return one.result()
+        def turn() -> Turn:
+            return Turn(self._work, known, permitted)
 
         result = await self._taken(ctx, "step", begun, turn)
         if result.wanted is not None:
             permitted = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
             result = await self._taken(ctx, "permitted", begun, turn)
+        self._turns.pop(begun, None)
         if result.child is not None:
             child = await self._started_child(ctx, known.row.id, result.child)
 
@@ -162,26 +162,25 @@ class _Handlers:
             result = await ctx.run_typed("child", after, RunOptions(_RESULT))
         self._keep(ctx, result)
 
-    async def _taken(self, ctx: ObjectContext, name: str, begun: str, turn: Callable[[], Coroutine[Any, Any, TurnResult]]) -> TurnResult:
-        """Take a turn. If the server dies, the turn goes on, and the next attempt in this program waits for its end."""
-        mark = f"{name} {begun}"
+    async def _taken(self, ctx: ObjectContext, name: str, begun: str, turn: Callable[[], Turn]) -> TurnResult:
+        """Take a turn. If the server dies, it goes on, and the next attempt in this program waits for its end."""
 
         async def once() -> TurnResult:
-            task = self._turns.get(mark)
-            if task is None:
-                oldest = next(iter(self._turns), None)
-                if oldest is not None and len(self._turns) >= LEFT_MAX and self._turns[oldest].done():
-                    del self._turns[oldest]
-                task = self._turns[mark] = asyncio.create_task(turn())
+            turns = self._turns.get(begun)
+            if turns is None:
+                one = turn()
+                one.interrupted()
+                return one.result()
+            if name not in turns:
+                turns[name] = asyncio.create_task(_stepped(turn()))
+            task = turns[name]
             try:
                 return await asyncio.shield(task)
             finally:
                 if task.done() and (task.cancelled() or task.exception() is not None):
-                    self._turns.pop(mark, None)  # the next attempt records an interruption
+                    self._turns.pop(begun, None)  # the next attempt records an interruption
 
-        result = await ctx.run_typed(name, once, RunOptions(_RESULT))
-        self._turns.pop(mark, None)
-        return result
+        return await ctx.run_typed(name, once, RunOptions(_RESULT))
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
@@ -281,6 +280,11 @@ class _Handlers:
 
 
 _MOVES = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
+
+
+async def _stepped(turn: Turn) -> TurnResult:
+    await turn.step()
+    return turn.result()
 
 
 def _as_child(record: Record) -> dict[str, Any]:
