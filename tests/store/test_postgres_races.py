@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from psycopg import AsyncPipeline
 
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, InboxChanged
@@ -636,6 +637,29 @@ def test_cancelled_callers_leave_nothing_half_done(race: Race) -> None:
         assert [row for row in await stores[0].unmatched() if row.correlation in {f"c {number}" for number in range(60)}] == []
 
     race(2, scenario)
+
+
+def test_a_caller_that_is_cancelled_as_its_pipeline_begins_takes_no_rows_from_the_next(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver lets the event loop go on there if the loop has been busy for long."""
+    begin = AsyncPipeline.__aenter__
+
+    async def cancelled(pipeline: AsyncPipeline) -> AsyncPipeline:
+        await begin(pipeline)
+        raise asyncio.CancelledError
+
+    async def scenario(stores: list[PostgresStore]) -> None:
+        [store] = stores
+        start = await start_of(store, new=of(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(AsyncPipeline, "__aenter__", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await store.post(mail(1, "m"), start)
+        assert [await look(store, "SELECT 1") for _ in range(8)] == [[(1,)]] * 8
+        posted = await store.post(mail(1, "m"), start)
+        assert posted is not None
+        assert posted.started
+
+    race(1, scenario)
 
 
 def test_a_cancelled_transaction_is_committed_whole_or_not_at_all(race: Race) -> None:

@@ -235,6 +235,10 @@ class Connections:
             try:
                 async with connection:
                     yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                # A cancel between two messages of a pipeline may leave the pipeline open: whoever came next would get no rows of it.
+                await connection.close()
+                raise
             finally:
                 await self._pool.putconn(connection)
 
