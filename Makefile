@@ -41,7 +41,7 @@ check-library:
 
 # Three runs side by side, of about the same computing time: on two cores, one computes while another one waits for a process or a timer.
 JOURNEYS := tests/journeys
-DESK := $(addprefix tests/,desk models server simulation/test_simulation.py store/test_power_loss.py web)
+DESK := $(addprefix tests/,desk docs models server simulation/test_simulation.py store/test_power_loss.py web)
 
 test: lint $(RESTATE)/.installed
 	@$(MAKE) --no-print-directory -j3 test-journeys test-desk test-library
