@@ -128,7 +128,8 @@ def test_a_sleeping_desk_reads_no_case_and_wakes_for_its_mailbox_only(config: De
             round_ = running.Round(desk, at_desk.Reception(desk), Arrivals(), told.tell, told.report)
             work = asyncio.ensure_future(round_.work(stop))
             await told.run.wait()
-            for _ in range(20):  # the folder is read again until its time can be trusted
+            assert round_._watched is not None
+            while round_._watched.changed():  # the folder is read again until its time can be trusted
                 clock.advance(running.LOOK_SECONDS)
                 await asyncio.sleep(0.001)
             monkeypatch.setattr(SqliteReader, "_all", counted)

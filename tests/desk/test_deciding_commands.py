@@ -280,7 +280,7 @@ def test_replies_that_wait_for_their_server_leave_places_to_others(tmp_path: Pat
             return await super().deliver(raw, sender=sender, to=to, key=key, cc=cc)
 
     async def main() -> None:
-        async with asyncio.timeout(30), open_desk(config, transport=Slow(), safety=AtMostOnce(), grace_seconds=0.0) as opened:
+        async with asyncio.timeout(60), open_desk(config, transport=Slow(), safety=AtMostOnce(), grace_seconds=0.0) as opened:
             work = asyncio.ensure_future(at_desk.work_off(opened, lambda name: None, asyncio.Event()))
             while not await opened.engine.reader.cases(status=Status.WAITING):  # noqa: ASYNC110 - the case is another task's
                 await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.wiring import open_desk
 
-BOUND_SECONDS = 60.0  # a run that waited for the clock to catch up would take longer; it never decides a run that ends
+BOUND_SECONDS = 100.0  # a run that waited for the clock to catch up would take longer; it never decides a run that ends
 
 
 class Set(SystemClock):

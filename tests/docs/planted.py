@@ -219,7 +219,7 @@ async def planted(db: Path) -> AsyncIterator[None]:
 
 async def _seen(engine: Engine, case: int, kind: str) -> None:
     """Return when an event of this kind has been committed for the case."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for event in engine.events():
             if (event.case, event.kind) == (case, kind):
                 return

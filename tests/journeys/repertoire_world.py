@@ -37,7 +37,7 @@ from tiers import tried
 NOON = 1_795_000_000.0  # any moment will do
 LITTLE_SECONDS = 1.0
 TRIES_MAX = 3  # what shares a commit differs from life to life, and then one has fewer points
-HANG_SECONDS = 20  # far beyond any life here
+HANG_SECONDS = 60  # far beyond any life here
 
 
 class Outside:

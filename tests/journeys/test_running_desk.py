@@ -25,7 +25,7 @@ from pointsman.client import find_running
 from pointsman_desk.config import SAMPLE
 from tiers import seed
 
-BOUND_SECONDS = 120.0  # against a hang only
+BOUND_SECONDS = 600.0  # against a hang only
 MAILS, PROCESSES, COMMANDS = 30, 4, 50
 DONE, REFUSED = 0, 1
 REFUSALS = (

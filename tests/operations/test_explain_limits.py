@@ -23,6 +23,8 @@ from pointsman import (
 from pointsman.operations.explain import explain
 from pointsman.testing.clock import ManualClock
 
+HANG_SECONDS = 60  # far longer than any test here
+
 
 class Ask(State):
     question: str
@@ -46,7 +48,7 @@ async def told(engine: Engine, process: Process[Ask], case: int) -> tuple[str, .
 
 async def seen(engine: Engine, kind: str) -> None:
     """Return when an event of this kind has been committed."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         async for event in engine.events():
             if event.kind == kind:
                 return
@@ -89,7 +91,7 @@ def test_an_effect_in_doubt_that_waits_for_a_permit_says_so_and_what_a_message_m
         async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock(), grace_seconds=0) as engine:
             case = (await engine.start(process, {"question": "a"}, correlation="one")).case
             await seen(engine, "effect.in_doubt")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 async for event in engine.events():
                     if event.kind == "permit.waited" and event.revision > 3:
                         break

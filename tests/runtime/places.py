@@ -18,7 +18,7 @@ from pointsman.store.memory import MemoryStore
 T = TypeVar("T")
 
 BOUND = ContextVar[asyncio.Timeout]("BOUND")
-HANG_SECONDS = 30  # far beyond any test here, also on PostgreSQL and a busy machine: one that waits for ever fails instead
+HANG_SECONDS = 60  # far beyond any test here, also on PostgreSQL and a busy machine: one that waits for ever fails instead
 
 
 class Place:

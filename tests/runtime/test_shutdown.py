@@ -151,7 +151,7 @@ def test_a_function_that_cancels_its_own_task_does_not_cancel_its_commit(place: 
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await asyncio.wait_for(engine.wait_until_resting((await engine.start(process, {"name": "m"})).case), 5)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "m"})).case)
 
     row = run(main())
     assert row.outcome == "complete" or "by zero" in row.reason
@@ -175,7 +175,7 @@ def test_a_look_up_that_cancels_its_own_task_does_not_cancel_its_commit(place: P
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "m"})).case
-            return await asyncio.wait_for(engine.wait_until_resting(case), 5)
+            return await engine.wait_until_resting(case)
 
     assert run(main()).outcome == "complete"
 
@@ -217,7 +217,7 @@ def test_a_case_whose_commit_is_interrupted_is_not_left_running_and_its_caller_i
     async def main() -> Any:
         async with on_disk.open(interrupting(step)) as engine:
             case = (await engine.start("work", {"name": "m"})).case
-            return await asyncio.wait_for(engine.wait_until_resting(case), 5)
+            return await engine.wait_until_resting(case)
 
     row = run(main())
 

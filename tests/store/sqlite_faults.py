@@ -22,7 +22,7 @@ from tiers import tried
 
 BATCHES = 2
 WAL_PAGES = 30  # so that the log is moved into the file now and then, and stays in use between
-PATIENCE_SECONDS = 30.0  # so that a test that hangs ends; nothing is measured
+PATIENCE_SECONDS = 120.0  # so that a test that hangs ends; nothing is measured
 
 
 class Kind(StrEnum):

@@ -161,7 +161,7 @@ def recorded(path: Path, disk: Disk, post: Post) -> bool:
             return False
 
     with on_disk(disk, seed()):
-        return asyncio.run(asyncio.wait_for(main(), 30.0))
+        return asyncio.run(asyncio.wait_for(main(), 120.0))
 
 
 @pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])

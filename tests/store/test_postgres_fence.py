@@ -16,7 +16,7 @@ from postgres_server import Server
 
 FENCE = "c.fence = t.fence"
 LEASE_SECONDS = 30.0
-HANG_SECONDS = 30.0
+HANG_SECONDS = 60.0
 
 
 async def written_by_a_loser(url: str) -> bool:

@@ -23,6 +23,7 @@ from pointsman.testing.scenarios import new_case, next_of, start_of
 Scenario = Callable[[list[PostgresStore]], Awaitable[None]]
 Race = Callable[[int, Scenario], None]
 HANG_SECONDS = 60.0  # far longer than any of these takes: a test that hangs says so
+LEASE_SECONDS = 90.0  # nothing here renews it, so it is longer than a test may take
 
 
 @pytest.fixture(name="race")
@@ -30,7 +31,7 @@ def _race(postgres_url: str) -> Race:
     """A function that runs a scenario on some handles of one new database, and then compares the counts of cases with the cases."""
 
     async def main(count: int, scenario: Scenario) -> None:
-        stores = [await open_postgres(postgres_url) for _ in range(count)]
+        stores = [await open_postgres(postgres_url, lease_seconds=LEASE_SECONDS) for _ in range(count)]
         try:
             await asyncio.wait_for(scenario(stores), HANG_SECONDS)
             await check_counts(stores[0])

@@ -19,6 +19,7 @@ from tiers import program
 from web.everything import everything
 
 T = TypeVar("T")
+expect.set_options(timeout=60_000)  # milliseconds; against a hang only
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
 

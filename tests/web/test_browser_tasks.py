@@ -123,6 +123,8 @@ def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_pa
 
             await asyncio.gather(*(page.get_by_role("button", name="Send the answer").click() for page in (one, other)))
 
+            for page in (one, other):
+                await expect(page.locator("main")).to_contain_text("was answered")
             said = sorted(
                 [await page.locator("main").inner_text() for page in (one, other)], key=lambda text: "answered by you" not in text
             )
