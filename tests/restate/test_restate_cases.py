@@ -1,6 +1,7 @@
 """Cases on a real Restate server, which outlive programs and the server. What happened is counted outside."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 from outside import Files
+from typer.testing import CliRunner
 
 from pointsman import AlreadyAnswered
+from pointsman.cli.main import app
 from pointsman.restate import RestateClient
 from ports import free_ports
 from restate_server import Server, Supervised
@@ -93,6 +96,38 @@ def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service:
         assert {effect: len(outside.keys(effect)) for effect in EFFECTS} == dict.fromkeys(EFFECTS, 1)
 
     asyncio.run(story())
+
+
+def test_the_commands_read_the_cases_of_the_server_in_a_mirror_of_them(
+    restate: Server, service: Supervised, outside: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTSIDE", str(outside.folder))  # the module of the processes reads it
+
+    async def story() -> int:
+        async with started(restate, "orders", [{"item": "a gift"}, {"item": "it's green"}]) as (cases, [case, other]):
+
+            async def waits() -> bool:
+                return all([(await cases.show("orders", one))["step"] == "approval" for one in (case, other)])
+
+            await until(waits)
+            return case
+
+    def printed(*words: str) -> str:
+        ran = CliRunner().invoke(app, [*words, "--db", str(tmp_path / "mirror.db")])
+        assert ran.exit_code == 0, ran.output
+        return ran.output
+
+    mirror = ("restate", "mirror", "--admin", restate.admin, "--app", "orders_service:processes")
+    case = asyncio.run(story())
+
+    first, second = printed(*mirror), printed(*mirror)
+    shown = json.loads(printed("show", str(case), "--json"))
+
+    found = [one["id"] for one in json.loads(printed("ps", "--json"))]
+    assert case in found
+    assert first.startswith(f"{len(found)} copied, 0 deleted")
+    assert second.startswith("0 copied, 0 deleted")
+    assert (shown["status"], shown["state"]["price"]) == ("waiting", 600)
 
 
 def test_a_server_that_dies_while_a_plain_function_runs_repeats_no_effect(restate: Server, service: Supervised, outside: Files) -> None:

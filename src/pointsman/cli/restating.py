@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pointsman.cli.mirroring import mirror, pages
 from pointsman.cli.places import load_processes, load_resources
 from pointsman.cli.subscribing import NotInstalled
 from pointsman.cli.terminal import App, Resources, or_exit
@@ -23,6 +24,10 @@ restate = typer.Typer(help="Run processes on Restate.", no_args_is_help=True, ad
 @restate.callback()
 def group() -> None:
     """Run processes on Restate."""
+
+
+restate.command()(mirror)
+restate.command()(pages)
 
 
 @restate.command()

@@ -21,6 +21,7 @@ from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Kind
 from pointsman.kernel.hiding import hidden, hiding
 from pointsman.kernel.rows import EventRow
+from pointsman.operations.past import refuse_mirror
 from pointsman.operations.recorded import COMPENSATES, Past, Recorded, recorded_of
 from pointsman.operations.redaction import unredacted
 from pointsman.runtime.registry import Registry
@@ -185,10 +186,11 @@ async def backtest(
     """Try the rules of these processes on recorded decisions, a page of cases at a time, with or without a running engine.
 
     With the processes from `before` the change, their decision on the same fields takes the place of the recorded one. `tell` is called with the number of cases
-    that are done, and of all. Raises Refused for an entrypoint, UnknownCase, UnknownProcess, StoreError, and DefinitionError if a version is
+    that are done, and of all. Raises Refused for an entrypoint and for a mirror, UnknownCase, UnknownProcess, StoreError, and DefinitionError if a version is
     given twice.
     """
     reader = unredacted(reader)
+    refuse_mirror(reader)
     trial = _Trial(Registry(processes), Registry(before) if before else None, selected.since)
     found = await _selected(reader, trial.registry, selected)
     done, total = 0, sum(map(len, found.values()))

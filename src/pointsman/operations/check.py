@@ -177,10 +177,10 @@ def _decided(case: Case, decision: Decision) -> Snapshot:
 def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
     """Whether the decision would leave an effect in doubt behind, which parks the case. A parked case waits for its operator.
 
-    An effect that is called now is in doubt for the next start, if its engine dies during the call.
+    An effect that is called now is in doubt for the next start, if its engine dies during the call. Without the `incarnation`, nobody knows.
     """
     row = case.row
-    if row.status is Status.PARKED or isinstance(decision.step, Park):
+    if row.status is Status.PARKED or isinstance(decision.step, Park) or not incarnation:
         return None
     key = None
     if isinstance(decision.step, Effect) and doubts:

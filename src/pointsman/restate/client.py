@@ -57,18 +57,18 @@ class RestateClient:
         given = dict(inputs) if isinstance(inputs, Mapping) else {name: getattr(inputs, name) for name in inputs.model_fields_set}
         asked = {"seed": seed, "inputs": to_jsonable_python(given), "key": key, "tenant": tenant, "priority": priority}
         for number in numbers(seed):
-            answer = await self._call(process, number, "start", asked)
+            answer = await self.call(process, number, "start", asked)
             if not answer.get("taken"):
                 return Started(number, answer.get("duplicate", False))
         raise AssertionError(seed)
 
     async def show(self, process: str, case: int) -> dict[str, Any]:
         """Return a case: its row, fields, open pause and effects. Values of private fields are hidden. Raises UnknownCase."""
-        return await self._call(process, case, "show", None)
+        return await self.call(process, case, "show", None)
 
     async def events(self, process: str, case: int) -> list[dict[str, Any]]:
         """Return the events of a case, in their order."""
-        found: list[dict[str, Any]] = await self._call(process, case, "events", None)  # type: ignore[assignment]
+        found: list[dict[str, Any]] = await self.call(process, case, "events", None)  # type: ignore[assignment]
         return found
 
     async def answer(
@@ -76,25 +76,25 @@ class RestateClient:
     ) -> Status:  # fmt: skip
         """Give a pause its answer, once. Raises AnswerInvalid, AlreadyAnswered, Stale and NotWaiting."""
         asked = {"token": token, "answer": to_jsonable_python(answer), "by": by, "edits": to_jsonable_python(edits or {})}
-        return Status((await self._call(process, case, "answer", asked))["status"])
+        return Status((await self.call(process, case, "answer", asked))["status"])
 
     async def assign(self, process: str, case: int, to: str, *, by: str, note: str = "") -> Status:
         """Ask somebody else to answer the open pause."""
-        return Status((await self._call(process, case, "assign", {"to": to, "by": by, "note": note}))["status"])
+        return Status((await self.call(process, case, "assign", {"to": to, "by": by, "note": note}))["status"])
 
     async def cancel(self, process: str, case: int, *, by: str, why: str) -> Status:
         """Cancel a case. One that is running is cancelled before its next call, so the answer may be `running`."""
-        return Status((await self._call(process, case, "cancel", {"by": by, "why": why}))["status"])
+        return Status((await self.call(process, case, "cancel", {"by": by, "why": why}))["status"])
 
     async def redrive(self, process: str, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> Status:
         """Return a parked or blocked case to the backlog, or correct `fields` of one that is parked or waits."""
         asked = {"by": by, "why": why, "fields": to_jsonable_python(fields or {})}
-        return Status((await self._call(process, case, "redrive", asked))["status"])
+        return Status((await self.call(process, case, "redrive", asked))["status"])
 
     async def resolve(self, process: str, case: int, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> Status:
         """Record what became of an effect in doubt. If it `happened`, `outcome` is what it returned."""
         asked = {"key": key, "happened": happened, "by": by, "why": why, "outcome": to_jsonable_python(outcome)}
-        return Status((await self._call(process, case, "resolve", asked))["status"])
+        return Status((await self.call(process, case, "resolve", asked))["status"])
 
     async def send(
         self, process: str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
@@ -120,7 +120,8 @@ class RestateClient:
             return Blob.model_validate_json(response.content)
         raise _error(response)
 
-    async def _call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
+    async def call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
+        """Call a handler of a case with a value of JSON (None: with nothing), and return what it answers."""
         return await self._post(f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}", asked)
 
     async def _post(self, path: str, asked: object) -> dict[str, Any]:

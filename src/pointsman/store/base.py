@@ -223,7 +223,8 @@ class Engines(NamedTuple):
 class CaseReader(Protocol):
     """Read one case and what belongs to it.
 
-    `incarnation` identifies the database. It is set when the store is opened, and is a part of every idempotency key.
+    `incarnation` identifies the database. It is set when the store is opened, and is a part of every idempotency key. A mirror has an empty one: each of its
+    cases runs elsewhere with an incarnation of its own, and only the last value of each field is there.
     """
 
     incarnation: str

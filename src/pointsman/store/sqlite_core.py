@@ -147,7 +147,7 @@ class SqliteCore:
         """Append events without changing their case (S14), and count their usage."""
         self._count(case, at, usage)
         if events:
-            self._do("append_event", (self._number(len(events)), at, self.events.packed(events), case))
+            self._do("append_event", (self.number(len(events)), at, self.events.packed(events), case))
 
     def release(self, cases: Sequence[int], now: float) -> None:
         """Make running cases of this engine ready again."""
@@ -171,7 +171,7 @@ class SqliteCore:
         cases = sorted(case for _, case, needed in rows if not needed)
         if cases:
             event = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
-            self._do("insert_expired", (self._number(), cases[-1], at, self.events.packed([event])))
+            self._do("insert_expired", (self.number(), cases[-1], at, self.events.packed([event])))
             keeping.expire(self.connection, self.sql, cases)
             self._do("expire_records", (at - RECORDS_SECONDS, cases[-1], limit))
             self.gone += 1
@@ -243,7 +243,7 @@ class SqliteCore:
                 continue
             answers.append(t.case)
             if len(t.fields) > 1:
-                fields += [(self._number(), t.case, t.revision + 1, *write) for write in t.fields[1:]]
+                fields += [(self.number(), t.case, t.revision + 1, *write) for write in t.fields[1:]]
             if t.branches:
                 branches += [(t.case, *branch) for branch in t.branches]
             if t.search:
@@ -279,7 +279,7 @@ class SqliteCore:
     def _row(self, t: Transition) -> tuple[str, tuple[Any, ...]]:
         """Return the statement for a transition, which writes its case and the first row of its journal entry, and the values."""
         engine = self.engine if t.status is Status.RUNNING else None
-        number, events = self._number(len(t.events)), self.events.packed(t.events)
+        number, events = self.number(len(t.events)), self.events.packed(t.events)
         field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
         if t.new is not None:
             process, version, key, tenant, priority, correlation, parent = t.new
@@ -296,7 +296,7 @@ class SqliteCore:
         more = (engine, t.wake_at, t.reason, t.needs, t.migrated)
         return ("finish", moved) if more.count(None) == len(more) else ("move", (*moved, *more))
 
-    def _number(self, events: int = 1) -> int:
+    def number(self, events: int = 1) -> int:
         """Reserve the numbers of these events, or of one row without events. Return the first."""
         number = self._next
         self._next += max(events, 1)

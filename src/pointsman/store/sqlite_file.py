@@ -29,6 +29,7 @@ RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.co
 
 MOVED = "moved"  # the name in the table meta of where the cases have gone
 FORKED = "forked"  # the name in the table meta of a fork: of which case it is, and after which revision
+MIRROR = "mirror"  # the name in the table meta of a mirror of cases that run elsewhere
 BACKED_UP = (
     "backed_up"  # the name in the table meta of a backup: when it was made (Unix seconds), until somebody confirms what happened since
 )
@@ -139,10 +140,11 @@ def _locked(handle: IO[str]) -> bool:
     return False
 
 
-def open_writer(path: Path, *, moved: bool = False, backup: bool = False) -> sqlite3.Connection:
+def open_writer(path: Path, *, moved: bool = False, backup: bool = False, mirror: bool = False) -> sqlite3.Connection:
     """Open the file for its only engine and migrate it. Raises StoreError with the fix.
 
-    It does so for a file whose cases have moved, unless `moved`, and for a backup that nobody has confirmed, unless `backup`.
+    It does so for a file whose cases have moved, unless `moved`, for a backup that nobody has confirmed, unless `backup`, and for a mirror,
+    unless `mirror`.
     """
     _refuse_no_file(path)
     with explained(path):
@@ -156,6 +158,8 @@ def open_writer(path: Path, *, moved: bool = False, backup: bool = False) -> sql
             if not backup:
                 _refuse_backup(connection, path)
             _refuse_fork(connection, path)
+            if not mirror:
+                _refuse_mirror(connection, path)
             _begin_log(connection, path)
             _refuse_unwritable(connection, path)
             migrate(connection)
@@ -216,6 +220,7 @@ def why_closed(connection: sqlite3.Connection, path: Path) -> str:
         _refuse_moved(connection, path)
         _refuse_backup(connection, path)
         _refuse_fork(connection, path)
+        _refuse_mirror(connection, path)
     except StoreError as error:
         return str(error)
     return ""
@@ -411,6 +416,20 @@ def _refuse_fork(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(
             f"{path} is a fork of case {case} for trying a fix, and no engine runs it; look at it with `pointsman show {case} --db {path}`, or try"
             f" it with `pointsman try --db {path}`."
+        )
+
+
+def mirrors(connection: sqlite3.Connection) -> bool:
+    """Whether this file is a mirror of cases that run elsewhere."""
+    found = connection.execute(statements("sqlite")["select_meta"], (MIRROR,)).fetchone() if _version(connection) else None
+    return found is not None
+
+
+def _refuse_mirror(connection: sqlite3.Connection, path: Path) -> None:
+    if mirrors(connection):
+        raise StoreError(
+            f"{path} is a mirror of cases that run on Restate, and no engine runs them here; answer and operate them with RestateClient, or on the"
+            f" pages of `pointsman restate pages --db {path} --ingress URL --admin URL`."
         )
 
 

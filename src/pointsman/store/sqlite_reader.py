@@ -19,7 +19,7 @@ from pointsman.store.finding import FEW, SQLITE, measure, search_for, statement
 from pointsman.store.gaps import Gap
 from pointsman.store.journal import CommonEventsReader
 from pointsman.store.query import CaseCount, CasePage, CaseQuery, check_limit, page_of
-from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine, tell_moved
+from pointsman.store.sqlite_file import connect_read_only, engine_process, explained, has_engine, mirrors, tell_moved
 from pointsman.store.statements import statements
 from pointsman.store.stored_rows import (
     INTAKE,
@@ -225,8 +225,8 @@ class SqliteReader:
         return [UsageRow(*row) for row in self._all("select_day_usage", asked)]
 
     async def engines(self, case: int) -> Engines:
-        """Whether an engine has the file open, and the process that runs a case. Who opened a store in memory has it open."""
-        if str(self.path) == MEMORY:
+        """Whether an engine has the file open, and the process that runs a case. Who opened a store in memory has it open; the cases of a mirror run elsewhere."""
+        if str(self.path) == MEMORY or mirrors(self._connection):
             return Engines(open=True)
         is_open, process = has_engine(self.path), engine_process(self.path)
         runs = next((row for row in self._rows(case_row, "select_case", (case,)) if row.status is Status.RUNNING), None)

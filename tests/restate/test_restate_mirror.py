@@ -1,0 +1,279 @@
+"""A mirror of cases on Restate: what is copied, when, and what the file is good for."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from hashlib import md5
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from objects_in_memory import Died, Objects
+from orders import Outside, orders
+from restate import TerminalError
+
+from pointsman import Engine, Refused, Status, StoreError
+from pointsman.integrations.restate_pages import mirrored
+from pointsman.restate import RestateClient
+from pointsman.restate.mirror import Mark, Mirror, Mirrored
+from pointsman.restate.work import Work
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman.store.mirror import MirrorStore, open_mirror
+from pointsman.store.query import CaseQuery
+from pointsman.store.sqlite_reader import open_reader
+from pointsman.testing.clock import ManualClock
+from pointsman.web import pages
+
+BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+
+class InMemory:
+    """The query endpoint of objects in memory."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.read: list[str] = []
+
+    async def marks(self) -> Mapping[str, Mark]:
+        cases = {key: state for key, state in self.objects.states.items() if "case" in state}
+        return {key: Mark(f"{len(state)} {md5(state['case']).hexdigest()}", sum(map(len, state.values()))) for key, state in cases.items()}
+
+    async def entries(self, keys: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        self.read += keys
+        return {key: {name: value.decode() for name, value in self.objects.states[key].items()} for key in keys}
+
+
+class Shop:
+    """Orders on objects in memory, and a mirror of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "mirror.db"
+        self.process = orders()
+        self.objects = Objects(ManualClock())
+        self.cases = InMemory(self.objects)
+        self.objects.serve(Work([self.process], {"outside": Outside()}, clock=self.objects.clock))
+
+    async def start(self, item: str, number: int) -> None:
+        await self.objects.call("start", f"orders:{number}", {"seed": f"{number}", "inputs": {"item": item}, "key": f"{number}"})
+        await self.objects.work(until=self.objects.clock.now() + 60)
+
+    async def answer(self, number: int) -> None:
+        token = (await self.objects.call("show", f"orders:{number}"))["pause"]["token"]
+        await self.objects.call("answer", f"orders:{number}", {"token": token, "answer": {"agreed": True, "by": "ada"}, "by": "ada"})
+        await self.objects.work(until=self.objects.clock.now() + 60)
+
+    @asynccontextmanager
+    async def mirror(self) -> AsyncIterator[Mirror]:
+        """The mirror, opened as a program of its own would open it."""
+        store = await open_mirror(self.file)
+        try:
+            yield Mirror(self.cases, store, [self.process], self.objects.clock)
+        finally:
+            await store.close()
+
+    async def look(self) -> Mirrored:
+        async with self.mirror() as mirror:
+            return await mirror.look()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_a_mirror_tells_of_a_case_what_its_handlers_tell(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        await shop.start("tea", 2)
+        await shop.answer(1)
+
+        told = await shop.look()
+
+        assert told == (2, 0, 2, ())
+        with open_reader(shop.file) as reader:
+            for number in (1, 2):
+                shown = await shop.objects.call("show", f"orders:{number}")
+                row, dossier = await reader.case(number), await reader.dossier(number)
+                assert row is not None
+                assert dossier is not None
+                assert row._asdict() == {name: shown[name] for name in row._fields}
+                assert {field.field: json.loads(field.text) for field in await reader.fields(number)} == shown["fields"]
+                events = [(one.revision, one.at, one.kind, one.step, json.loads(one.facts)) for one in dossier.events]
+                there = await shop.objects.call("events", f"orders:{number}")
+                assert events == [(one["revision"], one["at"], one["kind"], one["step"], one["facts"]) for one in there]
+                assert {entry.key: entry.status for entry in dossier.effects} == {one["key"]: one["status"] for one in shown["effects"]}
+            assert [found.case.id for found in (await reader.find(CaseQuery(tasks_only=True))).rows] == []
+            assert await reader.counts() == {Status.WAITING: 2}
+
+    asyncio.run(story())
+
+
+def test_a_second_look_reads_no_case_and_a_case_that_moved_on_is_copied_anew(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        await shop.start("coffee", 2)
+        await shop.look()
+        with open_reader(shop.file) as reader:
+            tasks = [found.case.id for found in (await reader.find(CaseQuery(tasks_only=True))).rows]
+            seen = await reader.events()
+        shop.cases.read.clear()
+
+        again = await shop.look()
+        await shop.answer(2)
+        moved = await shop.look()
+
+        assert (again, moved) == ((0, 0, 2, ()), (1, 0, 2, ()))
+        assert tasks == [1, 2]
+        assert shop.cases.read == ["orders:2"]
+        with open_reader(shop.file) as reader:
+            assert (await reader.events())[: len(seen)] == seen
+            new = await reader.events(after=seen[-1].cursor)
+            assert {one.case for one in new} == {2}
+            assert new[0].kind == "resumed"
+            assert [found.case.id for found in (await reader.find(CaseQuery(tasks_only=True))).rows] == [1]
+
+    asyncio.run(story())
+
+
+def test_a_case_that_is_deleted_on_restate_leaves_the_mirror_and_its_cursors_are_not_used_again(shop: Shop) -> None:
+    async def story() -> None:
+        for number in (1, 2):
+            await shop.start("coffee", number)
+        await shop.look()
+        with open_reader(shop.file) as reader:
+            last = (await reader.events())[-1].cursor
+        del shop.objects.states["orders:2"]
+
+        told = await shop.look()
+        await shop.start("coffee", 3)
+        await shop.look()
+
+        assert told == (0, 1, 1, ())
+        with open_reader(shop.file) as reader:
+            assert await reader.dossier(2) is None
+            assert [one.id for one in await reader.cases()] == [1, 3]
+            assert [one.kind for one in await reader.events(after=last)][:2] == ["expired", "accepted"]
+
+    asyncio.run(story())
+
+
+def test_a_mirror_that_is_interrupted_goes_on_with_the_next_case(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.restate.mirror.BATCH_CASES", 1)
+
+    async def story() -> None:
+        for number in (1, 2, 3):
+            await shop.start("coffee", number)
+        store = await open_mirror(shop.file)
+        monkeypatch.setattr(store, "replace", dying_at(2, store))
+        with pytest.raises(Died):
+            await Mirror(shop.cases, store, [shop.process], shop.objects.clock).look()
+        await store.close()
+        shop.cases.read.clear()
+
+        told = await shop.look()
+
+        assert told == (2, 0, 3, ())
+        assert shop.cases.read == ["orders:2", "orders:3"]
+
+    asyncio.run(story())
+
+
+def dying_at(time: int, store: MirrorStore) -> Any:
+    """A `replace` that dies before it has written anything, when it is called for this time."""
+    replace, calls = store.replace, count(1)
+
+    async def replace_or_die(copies: Any) -> Any:
+        if next(calls) == time:
+            raise Died
+        return await replace(copies)
+
+    return replace_or_die
+
+
+def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_engine(shop: Shop, tmp_path: Path) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        await shop.look()
+        async with Engine.open(tmp_path / "cases.db", []):
+            pass
+
+        with pytest.raises(StoreError, match=r"mirror\.db is a mirror of cases that run on Restate, and no engine runs them here"):
+            async with Engine.open(shop.file, [shop.process], resources={"outside": Outside()}):
+                pass
+        with pytest.raises(StoreError, match=r"cases\.db is the database of an engine, not a mirror"):
+            await open_mirror(tmp_path / "cases.db")
+
+    asyncio.run(story())
+
+
+def in_memory(objects: Objects) -> RestateClient:
+    """A client of the handlers of these objects."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        _, _, key, handler = unquote(request.url.path).split("/")
+        try:
+            told = await objects.call(handler, key, json.loads(request.content) if request.content else None)
+        except TerminalError as refused:
+            return httpx.Response(refused.status_code, json={"message": refused.message})
+        return httpx.Response(200, json=told)
+
+    client = RestateClient("http://restate.test")
+    client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://restate.test")
+    return client
+
+
+def test_the_pages_show_a_task_and_send_its_answer_to_restate(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        async with (
+            in_memory(shop.objects) as handlers,
+            mirrored(shop.file, [shop.process], shop.cases, handlers, clock=shop.objects.clock) as engine,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(engine, LocalAccess("ada", "a token"), pages())), base_url="http://127.0.0.1"
+            ) as client,
+        ):
+            listed = (await client.get("/", headers=BROWSER)).text
+            page = (await client.get("/cases/1/task", headers=BROWSER)).text
+            hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page[page.index('class="task"') :]))
+            form = {**hidden, "answer.agreed": "true", "answer.by": "Ada", "edit.price": "500"}
+
+            answered = await client.post("/cases/1/task", data=form, headers=BROWSER)
+            again = await client.post("/cases/1/task", data=form, headers=BROWSER)
+
+            assert "/cases/1/task" in listed
+            assert "coffee" in page
+            assert answered.status_code == 303
+            assert again.status_code == 409
+            shown = await shop.objects.call("show", "orders:1")
+            assert (shown["fields"]["approval"], shown["fields"]["price"]) == ({"agreed": True, "by": "Ada"}, 500)
+            assert (await engine.case(1)).revision == shown["revision"]
+            assert [event.kind for event in await engine.reader.events()].count("resumed") == 1
+
+    asyncio.run(story())
+
+
+def test_what_an_operator_does_on_a_mirror_is_done_on_restate_or_refused(shop: Shop) -> None:
+    async def story() -> None:
+        for number in (1, 2):
+            await shop.start("coffee", number)
+        async with (
+            in_memory(shop.objects) as handlers,
+            mirrored(shop.file, [shop.process], shop.cases, handlers, clock=shop.objects.clock) as engine,
+        ):
+            await engine.assign(1, "bo", by="ada", note="your client")
+            cancelled = await engine.cancel(2, by="ada", why="the customer left")
+
+            assert [(task.case, task.assignee) for task in (await engine.tasks()).rows] == [(1, "bo")]
+            assert cancelled.status == (await shop.objects.call("show", "orders:2"))["status"] == Status.CANCELLED
+            with pytest.raises(Refused, match="is a mirror of cases on Restate, where this is not offered"):
+                await engine.erase(2, by="ada", why="asked")
+            with pytest.raises(Refused, match="is a mirror of cases on Restate, where this is not offered"):
+                await engine.pause_intake(by="ada", why="a fire")
+
+    asyncio.run(story())
