@@ -23,7 +23,7 @@ from postgres_server import Server
 
 TESTS = Path(__file__).parents[1]
 BOUND_SECONDS = 300.0  # far longer than anything here takes; what hangs fails the test
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 4.0  # short, so that a dead worker's cases are soon taken over; a busy machine renews it in time
 HEALTH = ("--health", "127.0.0.1:0")
 APP = ("--app", "journeys.worker_program:orders", "--resources", "journeys.worker_program:resources")
 
