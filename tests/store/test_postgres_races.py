@@ -689,3 +689,38 @@ def test_a_cancelled_transaction_is_committed_whole_or_not_at_all(race: Race) ->
             await look(store, f"DROP TABLE {table}")
 
     race(1, scenario)
+
+
+def test_a_statement_of_a_transaction_that_is_cancelled_does_not_run_after_its_rollback(
+    race: Race, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = AsyncPipeline.__aenter__
+
+    async def scenario(stores: list[PostgresStore]) -> None:
+        [store] = stores
+        table = f"{store.connections.place.schema}_authors"
+        await look(store, f"CREATE TABLE {table} (case_id bigint)")
+        case = await new_case(store, status=Status.RUNNING)
+
+        def work(db: Database) -> Transition:
+            db.execute(f"INSERT INTO {table} VALUES (?)", (case,))
+            return next_of(case, 1, 0)
+
+        async def cancelled(pipeline: AsyncPipeline) -> AsyncPipeline:
+            await begin(pipeline)
+            async with pipeline._conn.lock:
+                transacting.cancel()
+                while not pipeline._conn.lock._waiters:  # noqa: ASYNC110 - until the rollback is next
+                    await asyncio.sleep(0)
+            return pipeline
+
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(AsyncPipeline, "__aenter__", cancelled)
+                transacting = asyncio.ensure_future(store.transact(work))
+                await asyncio.gather(transacting, return_exceptions=True)
+            assert await look(store, f"SELECT case_id FROM {table}") == []
+        finally:
+            await look(store, f"DROP TABLE {table}")
+
+    race(1, scenario)

@@ -45,12 +45,18 @@ class AuthorsDatabase:
         self._changed = connections.sql["changed_ours"]
         self._ours = {"schema": connections.place.schema, "tables": [*own_tables()]}
         self._refused: DefinitionError | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection = None
+        if error is not None:  # the author's thread may go on: a statement after the rollback would be a transaction of its own
+            for statement in self._under_way:
+                statement.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         if self._refused is not None:  # also if the author's code went on: what was refused has been written, and must not be committed
             raise self._refused
 
@@ -70,6 +76,10 @@ class AuthorsDatabase:
         connection = self._connection
         if connection is None:
             raise DefinitionError("a transaction has used its database after it returned; do all of its work before it returns.")
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         cursor = AsyncRawCursor(connection)
         async with connection.pipeline():  # which takes one statement at a time: a second one could end the commit
             await cursor.execute(numbered(statement).encode(), list(parameters) or None)

@@ -72,7 +72,7 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
         async def write(connection: AsyncConnection[Any]) -> int:
             try:
-                with AuthorsDatabase(connection, loop, self.connections) as db:
+                async with AuthorsDatabase(connection, loop, self.connections) as db:
                     transition = await asyncio.to_thread(work, db)
                 [answer] = await self._writing.apply(connection, [transition])
             except IdleInTransactionSessionTimeout:
