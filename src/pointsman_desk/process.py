@@ -90,7 +90,7 @@ class Lead(NamedTuple):
 def support_mail(
     safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None,
     send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None, four_eyes: frozenset[Intent] = frozenset(),
-    lead: Lead | None = None, reminds: timedelta | None = None,
+    lead: Lead | None = None, reminds: timedelta | None = None, counts_beside: bool = False,
 ) -> Process[Case]:  # fmt: skip
     """Build the process. `safety` is the transport's policy for a send that a crash interrupted.
 
@@ -98,6 +98,7 @@ def support_mail(
     `follow_up`, a case ends when its reply is sent. Sending takes at most `send_seconds` and a permit of `send_limit`.
     A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes. What waits for a person is
     passed on to the `lead`. The desk `reminds` of what has waited so long.
+    Automatic replies are counted in the database of the cases; if there is none, as on Restate, the process `counts_beside` it.
     """
     support = Process(SUPPORT_MAIL, Case, budget=budget)
     _accept_mails(support)
@@ -122,7 +123,7 @@ def support_mail(
         send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED,
         timeout_seconds=send_seconds, safety=safety, limit=send_limit,
     )  # fmt: skip
-    allow = support.transaction(writes="allowance")(bounds.allow)
+    allow = _allow(support, beside=counts_beside)
     ask = partial(_asked_because, approve)
 
     support.never("a mail is closed as automatic without proof", invariants.closes_unproved, ends="automatic")
@@ -153,6 +154,13 @@ def support_mail(
         otherwise(finish("sent")),
     )
     return support
+
+
+def _allow(support: Process[Case], *, beside: bool) -> Any:
+    """Return the step that counts an automatic reply."""
+    if beside:
+        return support.effect(bounds.allow_beside, writes="allowance", safety=Idempotent())
+    return support.transaction(writes="allowance")(bounds.allow)
 
 
 def _asked_because(approve: Pause, why: str, holds: Callable[[Case], object]) -> Rule[Case]:

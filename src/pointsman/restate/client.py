@@ -101,7 +101,8 @@ class RestateClient:
     ) -> Delivered:  # fmt: skip
         """Send a message: to the open case with its correlation key, or to a new one.
 
-        A message that the case does not take in, because it ended meanwhile, goes to the next one. Raises InputInvalid and UnknownProcess.
+        When this returns, the message is durable and on its way to the case. One that the case does not take in, because it ended meanwhile, goes
+        to the next one. Raises InputInvalid and UnknownProcess.
         """
         asked = {
             "process": process,
