@@ -8,7 +8,7 @@ from pointsman import ABSENT, AtLeastOnce, Context, Found, Process, Reconcile, S
 from pointsman.restate import restate_app
 
 FOLDER = Path(os.environ["FOLDER"])
-PAY_SECONDS = float(os.environ["PAY_SECONDS"])  # a call that was lost with its node may go on until then; only then one looks what it did
+PAY_SECONDS = float(os.environ["PAY_SECONDS"])
 LOOK_SECONDS = 0.01
 
 
@@ -51,7 +51,7 @@ async def pay(number: int, *, ctx: Context) -> str:
     return happened
 
 
-@claims.effect(writes="paid", safety=AtLeastOnce("the control: what the ledger prevents"), timeout_seconds=PAY_SECONDS)
+@claims.effect(writes="paid", safety=AtLeastOnce("the test counts how often it repeats"), timeout_seconds=PAY_SECONDS)
 async def pay_carelessly(number: int, *, ctx: Context) -> str:
     happened = happens("paid_carelessly", ctx.key)
     await gate()
