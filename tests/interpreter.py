@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn, Self
 
-BOUND_SECONDS = 60.0  # far longer than any command takes
+BOUND_SECONDS = 300.0  # far longer than any command takes
 AT_THE_START = ("PYTHON", "LC_", "LANG")  # variables that an interpreter reads once, when it starts
 COMMANDS = ("pointsman_desk.cli.main", "pointsman.cli.main")
 IMPORTED = (

@@ -38,7 +38,7 @@ HOLE_SECONDS = 1.5 * LEASE_SECONDS
 DELAY_SECONDS = 0.1  # for each request and each answer
 LOOK_SECONDS = 0.05  # between two looks at whether cases were taken over
 UNDERWAY = 10  # orders at once
-MENDING_SECONDS = 60  # far beyond what it takes to work off the rest: a case that nobody drives fails the test instead
+MENDING_SECONDS = 180  # far beyond what it takes to work off the rest: a case that nobody drives fails the test instead
 
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 

@@ -16,7 +16,7 @@ from pointsman.store.postgres.store import open_postgres
 from pointsman.store.statements import migrations
 from tiers import figure
 
-HANGS_SECONDS = 60  # far beyond what it takes
+HANGS_SECONDS = 300  # far beyond what it takes
 LOOK_SECONDS = 0.02
 ACCEPTED = "claims what it accepts"
 

@@ -14,7 +14,7 @@ EFFECTS_AN_ORDER = 4
 def soaked(folder: Path, *, kills: int, effects: int, kind: str) -> Told:
     async def run() -> Told:
         soak = Soak(folder, orders=effects // EFFECTS_AN_ORDER, kills=kills, seed=seed(), kind=kind)
-        async with asyncio.timeout(60 + 5 * kills):  # far beyond what it takes: one that hangs fails instead
+        async with asyncio.timeout(300 + 10 * kills):  # far beyond what it takes: one that hangs fails instead
             return await soak.run()
 
     return asyncio.run(run())
