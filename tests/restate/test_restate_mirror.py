@@ -16,8 +16,12 @@ import pytest
 from objects_in_memory import Died, Objects
 from orders import Outside, orders
 from restate import TerminalError
+from typer.testing import CliRunner
 
 from pointsman import Engine, Refused, Status, StoreError
+from pointsman.cli.main import app
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import StoreAway
 from pointsman.integrations.restate_pages import mirrored
 from pointsman.restate import RestateClient
 from pointsman.restate.mirror import Mark, Mirror, Mirrored
@@ -29,6 +33,8 @@ from pointsman.store.query import CaseQuery
 from pointsman.store.sqlite_reader import open_reader
 from pointsman.testing.clock import ManualClock
 from pointsman.web import pages
+from ports import free_ports
+from server.serving import claims
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 
@@ -55,6 +61,7 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "mirror.db"
         self.process = orders()
+        self.processes: list[AnyProcess] = [self.process]
         self.objects = Objects(ManualClock())
         self.cases = InMemory(self.objects)
         self.objects.serve(Work([self.process], {"outside": Outside()}, clock=self.objects.clock))
@@ -73,7 +80,7 @@ class Shop:
         """The mirror, opened as a program of its own would open it."""
         store = await open_mirror(self.file)
         try:
-            yield Mirror(self.cases, store, [self.process], self.objects.clock)
+            yield Mirror(self.cases, store, self.processes, self.objects.clock)
         finally:
             await store.close()
 
@@ -172,7 +179,7 @@ def test_a_mirror_that_is_interrupted_goes_on_with_the_next_case(shop: Shop, mon
         store = await open_mirror(shop.file)
         monkeypatch.setattr(store, "replace", dying_at(2, store))
         with pytest.raises(Died):
-            await Mirror(shop.cases, store, [shop.process], shop.objects.clock).look()
+            await Mirror(shop.cases, store, shop.processes, shop.objects.clock).look()
         await store.close()
         shop.cases.read.clear()
 
@@ -194,6 +201,80 @@ def dying_at(time: int, store: MirrorStore) -> Any:
         return await replace(copies)
 
     return replace_or_die
+
+
+def test_a_case_that_was_deleted_and_started_again_between_two_looks_has_only_its_new_history(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        await shop.answer(1)
+        await shop.look()
+        del shop.objects.states["orders:1"]
+        await shop.start("tea", 1)
+
+        told = await shop.look()
+
+        assert told == (1, 0, 1, ())
+        there = await shop.objects.call("events", "orders:1")
+        with open_reader(shop.file) as reader:
+            dossier = await reader.dossier(1)
+            assert dossier is not None
+            assert [(one.revision, one.kind) for one in dossier.events] == [(one["revision"], one["kind"]) for one in there]
+
+    asyncio.run(story())
+
+
+def test_a_case_that_cannot_be_copied_is_named_and_the_others_are_copied(shop: Shop) -> None:
+    async def story() -> None:
+        for number in (1, 2):
+            await shop.start("coffee", number)
+        shop.processes = [shop.process, claims]
+        state = shop.objects.states["orders:1"]
+        shop.objects.states["claims:1"] = {**state, "case": state["case"].replace(b'"orders"', b'"claims"')}
+        shop.objects.states["orders:2"]["case"] = b"{}"
+
+        told = await shop.look()
+
+        assert (told.copied, told.cases) == (1, 1)
+        assert sorted(sentence[: sentence.index(" ", 6)] for sentence in told.left_out) == ["case claims:1", "case orders:2"]
+
+    asyncio.run(story())
+
+
+def test_an_answer_whose_fate_is_unknown_says_so_and_the_pages_go_on(shop: Shop) -> None:
+    async def story() -> None:
+        await shop.start("coffee", 1)
+        lost = RestateClient("http://restate.test")
+        lost._http = httpx.AsyncClient(transport=httpx.MockTransport(unreachable), base_url="http://restate.test")
+        async with lost, mirrored(shop.file, shop.processes, shop.cases, lost, clock=shop.objects.clock) as engine:
+            token = (await engine.pending(1)).token
+
+            with pytest.raises(StoreAway, match="may have taken this; look at the case before you repeat it"):
+                await engine.resume(token, {"agreed": True, "by": "ada"}, by="ada")
+
+            assert (await engine.pending(1)).token == token
+
+    asyncio.run(story())
+
+
+def unreachable(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("nobody listens")
+
+
+@pytest.mark.parametrize(
+    ("db", "told"),
+    [("postgresql://ada@db.test/cases", "a mirror is a file, and postgresql://ada@db.test/cases is none"), ("mirror.db", "does not answer (ConnectError)")],
+)  # fmt: skip
+def test_the_command_says_in_one_sentence_why_it_cannot_copy(db: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [port] = free_ports(1)
+
+    ran = CliRunner().invoke(
+        app, ["restate", "mirror", "--admin", f"http://127.0.0.1:{port}", "--app", "server.serving:claims", "--db", db]
+    )
+
+    assert ran.exit_code == 1
+    assert told in ran.output
+    assert len(ran.output.splitlines()) == 1
 
 
 def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_engine(shop: Shop, tmp_path: Path) -> None:
@@ -233,7 +314,7 @@ def test_the_pages_show_a_task_and_send_its_answer_to_restate(shop: Shop) -> Non
         await shop.start("coffee", 1)
         async with (
             in_memory(shop.objects) as handlers,
-            mirrored(shop.file, [shop.process], shop.cases, handlers, clock=shop.objects.clock) as engine,
+            mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(create_app(engine, LocalAccess("ada", "a token"), pages())), base_url="http://127.0.0.1"
             ) as client,
@@ -264,7 +345,7 @@ def test_what_an_operator_does_on_a_mirror_is_done_on_restate_or_refused(shop: S
             await shop.start("coffee", number)
         async with (
             in_memory(shop.objects) as handlers,
-            mirrored(shop.file, [shop.process], shop.cases, handlers, clock=shop.objects.clock) as engine,
+            mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
         ):
             await engine.assign(1, "bo", by="ada", note="your client")
             cancelled = await engine.cancel(2, by="ada", why="the customer left")
