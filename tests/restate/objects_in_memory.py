@@ -2,16 +2,19 @@
 
 A journal checks that each run of an invocation asks for the same entries in the same order. `dies_at` is the moment, counted over all invocations, at
 which the program dies once: before the journal has an entry, or before it has what the entry brought. With `dies="server"`, the server does.
+`longest` is the length of the longest journal, and `calls` counts those of each handler.
 """
 
 import asyncio
 import heapq
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from restate import TerminalError
+from restate.server_context import restate_context_is_replaying
 
 from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
@@ -19,6 +22,9 @@ from pointsman.testing.clock import ManualClock
 
 SERVED: list[Work] = []
 """What has been served, until the end of the test."""
+
+
+DEATHS_MAX = 100
 
 
 class Died(BaseException):
@@ -40,6 +46,9 @@ class Journal:
 
     def again(self) -> None:
         self._place = 0
+
+    def request(self) -> Any:
+        return SimpleNamespace(id=str(self._uuid))
 
     def key(self) -> str:
         return self._key
@@ -92,9 +101,11 @@ class Journal:
         if new:
             self._world.passes()
             self._kept.append((what, None))
+            self._world.longest = max(self._world.longest, len(self._kept))
         kept = self._kept[self._place][0]
         assert kept == what, f"the journal has {kept!r} where the code asks for {what!r}"
         self._place += 1
+        restate_context_is_replaying.set(self._place < len(self._kept))
         return new
 
 
@@ -105,8 +116,8 @@ class Objects:
         self.clock = clock
         self.dies_at = dies_at
         self._death = {"program": Died, "server": Away}[dies]
-        self.entries = 0
-        self.deaths = 0
+        self.entries = self.longest = self.deaths = 0
+        self.calls: Counter[str] = Counter()
         self.states: dict[str, dict[str, bytes]] = defaultdict(dict)
         self._handlers: dict[str, Any] = {}
         self._due: list[tuple[float, int, str, str, Any]] = []
@@ -135,6 +146,7 @@ class Objects:
     async def call(self, handler: str, key: str, arg: Any = None) -> Any:
         """Call a handler, again after each death of the program. Raises TerminalError."""
         journal = Journal(self, key)
+        self.calls[handler] += 1
         sent = [] if arg is None else [arg if isinstance(arg, bytes) else json.dumps(arg)]
         while True:
             journal.again()
@@ -143,6 +155,7 @@ class Objects:
                 return await function(journal, *(one if isinstance(one, bytes) else json.loads(one) for one in sent))
             except (Died, Away) as death:
                 self.deaths += 1
+                assert self.deaths < DEATHS_MAX, "the program dies again and again"
                 if isinstance(death, Died):
                     self._begin()
                 await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from restate import TerminalError
 from trips import trips
 
-from pointsman import Blob, Database, DefinitionError, Log, Process, State, finish, otherwise, when
+from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, when
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -26,6 +26,11 @@ ALWAYS = -1
 DAY = 86_400.0
 ORDERS, TRIPS = orders(), trips()
 EVERY = figure("RESTATE_EVERY", 16)  # a program dies at one moment of so many
+
+
+class Counting(State):
+    name: str
+    number: int | None = None
 
 
 class Cluster:
@@ -212,7 +217,7 @@ def test_a_start_with_the_same_seed_finds_the_case_and_another_seed_is_told_that
 
     again, other = asyncio.run(cluster.start("tea")), asyncio.run(cluster.start("tea", seed="two"))
 
-    assert first["status"] == "running"
+    assert first["status"] == "ready"
     assert again["duplicate"]
     assert other["taken"]
 
@@ -243,7 +248,7 @@ def test_an_answer_is_taken_once_and_only_with_the_token_of_what_was_shown() -> 
             "AlreadyAnswered",
         )
         assert now["shown"]["price"] == 700
-        assert told["status"] == "running"
+        assert told["status"] == "ready"
 
     asyncio.run(story())
 
@@ -339,13 +344,59 @@ def test_an_effect_in_doubt_that_may_not_be_repeated_parks_its_case_until_a_pers
     asyncio.run(story())
 
 
-def test_a_step_that_kills_the_program_again_and_again_parks_its_case() -> None:
-    cluster = Cluster(dies_in="node.call", time=ALWAYS)
+@pytest.mark.parametrize(
+    ("dies_in", "reason"),
+    [
+        ("node.call", "the engine died 8 times while step 'ask_price' was running"),
+        ("effect.call", "effect 'pay' is in doubt: 3 calls ended"),
+    ],
+)
+def test_a_step_that_kills_the_program_again_and_again_parks_its_case(dies_in: str, reason: str) -> None:
+    cluster = Cluster(dies_in=dies_in, time=ALWAYS)
 
     shown = asyncio.run(cluster.finish("tea"))
 
     assert shown["status"] == "parked"
-    assert shown["reason"].startswith("the engine died 8 times while step 'ask_price' was running")
+    assert shown["reason"].startswith(reason)
+
+
+def test_a_node_without_a_limit_that_kills_the_program_again_and_again_parks_its_case() -> None:
+    cluster = Cluster(dies_in="node.call", time=ALWAYS)
+    cluster.serve(counting(cluster.objects.clock, 0.0))
+
+    asyncio.run(cluster.objects.call("start", "count:1", {"seed": "one", "inputs": {"name": "sheep"}}))
+    asyncio.run(cluster.objects.work())
+
+    shown = asyncio.run(cluster.objects.call("show", "count:1"))
+    assert shown["status"] == "parked"
+    assert shown["reason"].startswith("the engine died 8 times while step 'add' was running")
+
+
+def counting(clock: ManualClock, seconds: float) -> Process[Any]:
+    """A case of twenty steps, each of which takes so many seconds."""
+    process = Process("count", Counting)
+
+    @process.node(writes="number")
+    async def add(number: Peek[int | None]) -> int:
+        clock.advance(seconds)
+        return (number or 0) + 1
+
+    process.rules(when("not counted", lambda c: (c.number or 0) < 20, add), otherwise(finish("counted")))
+    return process
+
+
+@pytest.mark.parametrize(("seconds", "invocations"), [(0.0, 3), (0.06, 10), (1.0, 20)])
+def test_an_invocation_takes_few_steps_and_one_that_is_slow_lets_others_come_between(seconds: float, invocations: int) -> None:
+    cluster = Cluster()
+    cluster.serve(counting(cluster.objects.clock, seconds))
+
+    asyncio.run(cluster.objects.call("start", "count:1", {"seed": "one", "inputs": {"name": "sheep"}}))
+    asyncio.run(cluster.objects.work())
+
+    shown = asyncio.run(cluster.objects.call("show", "count:1"))
+    assert (shown["outcome"], shown["fields"]) == ("counted", {"name": "sheep", "number": 20})
+    assert cluster.objects.calls["step"] == invocations
+    assert cluster.objects.longest <= 30
 
 
 def test_a_case_that_waits_goes_on_under_newer_code_and_repeats_nothing() -> None:

@@ -8,13 +8,14 @@ from pydantic import ValidationError
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.signature import show
-from pointsman.errors import AnswerInvalid, ValueRefused
+from pointsman.errors import AlreadyAnswered, AnswerInvalid, NotWaiting, Refused, Stale, ValueRefused
 from pointsman.kernel import people
 from pointsman.kernel.case import Case
 from pointsman.kernel.codec import adapter_of, codec_of, describe, digest_of
+from pointsman.kernel.operators import standing
 from pointsman.kernel.program import Program
-from pointsman.kernel.rows import PauseRow
-from pointsman.kernel.snapshot import Cell
+from pointsman.kernel.rows import CaseRow, PauseRow
+from pointsman.kernel.snapshot import Cell, Status
 from pointsman.kernel.timers import escalates_to, expires_at
 
 
@@ -47,6 +48,19 @@ def declared_pause(program: Program, case: Case, pause: PauseRow) -> Pause | Non
     cells = case.snapshot.cells
     declared = program.pause(case.row.id, cells, program.process.called(pause.name))
     return declared if declared is not None and digest_of(cells, declared.shows) == pause.digest else None
+
+
+def too_late(process: AnyProcess, row: CaseRow, pause: PauseRow) -> Refused:
+    """Why a closed pause of a case takes no answer: AlreadyAnswered, NotWaiting or Stale."""
+    answered, asks_again = pause.closed == "answered", process.called(row.step or "") == process.called(pause.name)
+    if row.status is Status.WAITING and (asks_again or not answered):
+        change = f"was answered by {pause.closed_by}" if answered else "has been rewritten"
+        return Stale(f"what case {row.id} showed {change} since, and it shows something new; look at it again.", current=None)
+    if answered:
+        return AlreadyAnswered(f"case {row.id} was already answered by {pause.closed_by}; nothing was changed.", by=str(pause.closed_by))
+    if row.status in {Status.READY, Status.RUNNING}:
+        return Stale(f"what case {row.id} showed has been rewritten since, and is being computed again.", current=None)
+    return NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
 
 def pending_of(process: AnyProcess, case: Case, declared: Pause, pause: PauseRow) -> Pending:

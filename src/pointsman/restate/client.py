@@ -83,7 +83,7 @@ class RestateClient:
         return Status((await self.call(process, case, "assign", {"to": to, "by": by, "note": note}))["status"])
 
     async def cancel(self, process: str, case: int, *, by: str, why: str) -> Status:
-        """Cancel a case. One that is running is cancelled before its next call, so the answer may be `running`."""
+        """Cancel a case. One that is running is cancelled when the steps that it takes now have ended."""
         return Status((await self.call(process, case, "cancel", {"by": by, "why": why}))["status"])
 
     async def redrive(self, process: str, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> Status:

@@ -1,24 +1,26 @@
 """The virtual object of a case: its handlers, and how the result of a turn is kept.
 
 A case is an object, its key the process and the number. A handler is one happening, and Restate runs one of them at a time. It reads the record,
-takes a turn inside one journaled call, and keeps the result: the record, the events, and a message to itself for the next step. So no case waits
-inside an invocation, and the journal of each is short.
+takes a turn inside journaled calls, one for each transition, and keeps the result of each: the record, the events, and a message to itself for what
+comes later. So no case waits inside an invocation. Steps that are short follow each other in one invocation, up to a few.
 
-An effect is called in the invocation after the one that committed its intent. If the program dies during the call, that invocation runs again, finds its
-own mark, calls nothing and records the interruption. The machine then treats the effect as one in doubt. If only the server dies, the call goes on, and
-the invocation that runs again in this program takes its result.
+An effect is called in the journaled call after the one that brought its intent. If the program dies during the call, the invocation runs again, finds
+the intent in its journal, calls nothing and records the interruption. The machine then treats the effect as one in doubt. If only the server dies, the
+call goes on, and the invocation that runs again in this program takes its result.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.retry_policy import InvocationRetryPolicy
-from restate.serde import JsonSerde
+from restate.server_context import restate_context_is_replaying
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import PointsmanError, UnknownCase
@@ -38,7 +40,7 @@ from pointsman.restate.work import Work
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
 RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
 NONCE_BITS = 64
-LEFT_MAX = 1_000  # marks that are kept for invocations that the server may have tried again elsewhere
+LEFT_MAX = 1_000  # turns that are kept for invocations that the server may have tried again elsewhere
 
 
 _RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE, _START = (
@@ -95,12 +97,25 @@ def objects(work: Work) -> list[VirtualObject | Service]:
     return [case, correlations.service, correlations.object, limits.object, *([blob_service(work.blobs)] if work.blobs else [])]
 
 
+@dataclass(slots=True)
+class _Begun:
+    """What this program does of an invocation: the turn, and its steps, which go on while the server is away."""
+
+    turn: Turn
+    steps: list[asyncio.Task[TurnResult]] = field(default_factory=list)
+
+    async def step(self, brought: Permitted | ChildFound | None) -> TurnResult:
+        """Take the next step."""
+        await self.turn.step(brought)
+        return self.turn.result()
+
+
 class _Handlers:
     """The handlers of a case's object. `handles` are those that a handler calls, as the SDK knows them."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._turns: dict[str, dict[str, asyncio.Task[TurnResult]]] = {}  # by the mark, which this program has made, and by name
+        self._begun: dict[str, _Begun] = {}  # by the number of the invocation
         self.handles: Mapping[str, Any] = {}
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -129,58 +144,50 @@ class _Handlers:
         record = await ctx.get("case", _RECORD)
         if record is None or record.row.revision != revision or record.row.status not in _MOVES:
             return  # another happening came first
-        known, nonce = record, f"{self._work.random.getrandbits(NONCE_BITS):x}"
+        invocation, number, goes_on = str(ctx.request().id), 0, True
+        brought: Permitted | ChildFound | None = None
+        begun = self._begin(invocation, record)
+        while goes_on:
+            result = await ctx.run_typed("step", partial(self._take, invocation, begun, record, number, brought), RunOptions(_RESULT))
+            if begun is not None and result.by != begun.turn.by:
+                begun = None  # another program has taken this step
+            self._keep(ctx, result)
+            brought, record, number, goes_on = None, result.record or record, number + 1, result.more
+            if result.wanted is not None:
+                brought = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
+            elif result.child is not None:
+                brought = await self._started_child(ctx, record.row.id, result.child)
+        self._begun.pop(invocation, None)
 
-        async def mark() -> str:
-            oldest = next(iter(self._turns), None)
-            if oldest is not None and len(self._turns) >= LEFT_MAX and all(task.done() for task in self._turns[oldest].values()):
-                del self._turns[oldest]
-            self._turns[nonce] = {}
-            return nonce
+    def _begin(self, invocation: str, record: Record) -> _Begun | None:
+        """The turn of an invocation, or None if it has begun in a program that died, or in another one.
 
-        # The mark is durable before the call begins. A later run of this invocation finds the mark of the one that died.
-        begun = await ctx.run_typed("begin", mark, RunOptions(JsonSerde()))
+        The journal has a next entry only if an earlier run of the invocation has asked for it. That it has it is not waited for, so a death may go
+        uncounted. What a call may have done is known from the record: the intent of an effect is in the journal before its call begins.
+        """
+        if invocation not in self._begun and not restate_context_is_replaying.get():
+            oldest = next(iter(self._begun), None)
+            if oldest is not None and len(self._begun) >= LEFT_MAX and all(step.done() for step in self._begun[oldest].steps):
+                del self._begun[oldest]
+            self._begun[invocation] = _Begun(Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}"))
+        return self._begun.get(invocation)
 
-        permitted: Permitted | None = None
-
-        def turn() -> Turn:
-            return Turn(self._work, known, permitted)
-
-        result = await self._taken(ctx, "step", begun, turn)
-        if result.wanted is not None:
-            permitted = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
-            result = await self._taken(ctx, "permitted", begun, turn)
-        self._turns.pop(begun, None)
-        if result.child is not None:
-            child = await self._started_child(ctx, known.row.id, result.child)
-
-            async def after() -> TurnResult:
-                one = Turn(self._work, known)
-                one.go_on(child)
-                return one.result()
-
-            result = await ctx.run_typed("child", after, RunOptions(_RESULT))
-        self._keep(ctx, result)
-
-    async def _taken(self, ctx: ObjectContext, name: str, begun: str, turn: Callable[[], Turn]) -> TurnResult:
-        """Take a turn. If the server dies, it goes on, and the next attempt in this program waits for its end."""
-
-        async def once() -> TurnResult:
-            turns = self._turns.get(begun)
-            if turns is None:
-                one = turn()
-                one.interrupted()
-                return one.result()
-            if name not in turns:
-                turns[name] = asyncio.create_task(_stepped(turn()))
-            task = turns[name]
-            try:
-                return await asyncio.shield(task)
-            finally:
-                if task.done() and (task.cancelled() or task.exception() is not None):
-                    self._turns.pop(begun, None)  # the next attempt records an interruption
-
-        return await ctx.run_typed(name, once, RunOptions(_RESULT))
+    async def _take(
+        self, invocation: str, begun: _Begun | None, record: Record, number: int, brought: Permitted | ChildFound | None
+    ) -> TurnResult:  # fmt: skip
+        """Take a step of a turn, or wait for its end. If the program died that began it, record that."""
+        if begun is None:
+            turn = Turn(self._work, record)
+            turn.interrupted()
+            return turn.result()
+        if number == len(begun.steps):
+            begun.steps.append(asyncio.create_task(begun.step(brought)))
+        step = begun.steps[number]
+        try:
+            return await asyncio.shield(step)
+        finally:
+            if step.done() and (step.cancelled() or step.exception() is not None):
+                self._begun.pop(invocation, None)  # the next attempt records an interruption
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
@@ -280,11 +287,6 @@ class _Handlers:
 
 
 _MOVES = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
-
-
-async def _stepped(turn: Turn) -> TurnResult:
-    await turn.step()
-    return turn.result()
 
 
 def _as_child(record: Record) -> dict[str, Any]:

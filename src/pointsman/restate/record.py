@@ -12,7 +12,6 @@ from pointsman.definition.messages import WhileOpen
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case, History, PastIntent, bare_case, loaded_case
 from pointsman.kernel.codec import digest
-from pointsman.kernel.commands import CallEffect
 from pointsman.kernel.events import Kind
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.rows import (
@@ -26,7 +25,6 @@ from pointsman.kernel.rows import (
     PauseRow,
     Transition,
 )
-from pointsman.kernel.snapshot import Status
 from pointsman.store.base import WriteRow
 from pointsman.store.states import state_from
 
@@ -36,7 +34,6 @@ NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "Point
 BLOBS = "PointsmanBlobs"
 """The name of the service that stores blobs."""
 
-_MOVES = frozenset({Status.READY, Status.RUNNING})
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
 PLACES = 1_000  # with a billion cases, one number in nine million is taken
 PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered
@@ -73,19 +70,6 @@ class Permitted(NamedTuple):
     seconds: float = 0.0
 
 
-class DueCall(NamedTuple):
-    """The call of an effect that follows the commit of its intent. A call that reverses another one has the `fields` of that call.
-
-    `permit` is the permit that was taken for it.
-    """
-
-    key: str
-    undoes: str = ""
-    doubtful: bool = False
-    fields: tuple[FieldRow, ...] = ()
-    permit: Permitted | None = None
-
-
 class Refusing(NamedTuple):
     """Why a caller is refused: the name of the error, and its message."""
 
@@ -108,16 +92,9 @@ class Message(NamedTuple):
     priority: int = 0
 
 
-class CancelWanted(NamedTuple):
-    """A cancel that came while the case was running."""
-
-    by: str
-    why: str
-
-
 @dataclass(slots=True)
 class Record:
-    """A case between two invocations. `seed` is what its number was computed from, `call` the effect's call that comes next.
+    """A case between two invocations. `seed` is what its number was computed from.
 
     `intents` and `written` are the case's `History`. `ends` has the fields of children whose end is among the messages. A child's `home` is the key of
     its parent's object, and `result` the field that the parent takes. `arrived` counts the messages that came, and `came` has those that are in the inbox.
@@ -135,8 +112,6 @@ class Record:
     children: tuple[CaseRow, ...] = ()
     intents: dict[str, PastIntent] = field(default_factory=dict)
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    call: DueCall | None = None
-    cancel: CancelWanted | None = None
     home: str = ""
     result: str = ""
     arrived: int = 0
@@ -173,16 +148,13 @@ class Record:
         """The record after a plan's transition."""
         t, case = plan.transition, plan.case
         assert t is not None
-        command, after = plan.commands[0] if plan.commands else None, copy(self)
+        after = copy(self)
         after.row, after.messages, after.children = case.row, case.messages, case.children
         after.branches, after.ledger = tuple(case.branches.values()), tuple(case.ledger.values())
         after.fields, after.pauses = _fields_after(self.fields, t), _pauses_after(self.pauses, t, case.pause)
-        after.call = _due(command) if isinstance(command, CallEffect) else None
         after.intents, after.written = self._history_after(process, t, after.fields)
         if t.takes:
             after.ends, after.came = {}, {}
-        if case.row.status not in _MOVES:
-            after.cancel = None
         return after
 
     def _history_after(
@@ -198,12 +170,6 @@ class Record:
                 facts = json.loads(event.facts)
                 written = {**written, facts["key"]: (*written.get(facts["key"], ()), *facts["fields"])}
         return intents, written
-
-
-def _due(call: CallEffect) -> DueCall:
-    # The fields of a call that reverses another one are those of an earlier time. The others are the fields of the case.
-    cells = call.cells.items() if call.undoes else ()
-    return DueCall(call.intent.key, call.undoes, call.doubtful, tuple(FieldRow(name, cell.text, cell.writer, 0) for name, cell in cells))
 
 
 def _fields_after(fields: Mapping[str, FieldRow], t: Transition) -> dict[str, FieldRow]:

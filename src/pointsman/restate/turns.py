@@ -1,6 +1,6 @@
-"""Turns: what one invocation does with a case. The machine decides; a turn loads the case, performs its command, and gives what to keep.
+"""Turns: what one invocation does with a case. The machine decides; a turn loads the case, performs its commands, and gives what to keep.
 
-A turn runs inside one journaled call, and its result is what the journal has. So nothing that differs from one run to the next, such as the time,
+A step of a turn runs inside one journaled call, and its result is what the journal has. So nothing that differs from one run to the next, such as the time,
 chance, an author's function or newer code, changes the shape of a journal.
 """
 
@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pointsman.definition.children import Child
-from pointsman.definition.effects import Effect, Reconcile
+from pointsman.definition.effects import Reconcile
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Node
-from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError, Refused, Stale, ValueRefused, VersionNotAccepted
+from pointsman.errors import NotWaiting, PointsmanError, Refused, Stale, ValueRefused, VersionNotAccepted
 from pointsman.kernel import happenings
-from pointsman.kernel.answering import answer_cells, declared_pause
+from pointsman.kernel.answering import answer_cells, declared_pause, too_late
 from pointsman.kernel.attempts import INTERRUPTIONS_MAX, CallEnd
-from pointsman.kernel.case import UNKNOWN, cells_of, new_case
+from pointsman.kernel.case import UNKNOWN, new_case
 from pointsman.kernel.codec import check_name, check_text, codec_of, message_of
 from pointsman.kernel.commands import (
     Acquire,
@@ -31,7 +30,6 @@ from pointsman.kernel.commands import (
     RunBranches,
     StartChild,
 )
-from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.happenings import Happening
 from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.machine import Plan, Refusal
@@ -39,12 +37,12 @@ from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.operators import standing
 from pointsman.kernel.program import program_of
-from pointsman.kernel.rows import CaseRow, FieldRow, Intent, MessageRow, MessageStatus, NewCase, PauseRow, Post
-from pointsman.kernel.snapshot import AT_REST, ENDED, Status
+from pointsman.kernel.rows import CaseRow, FieldRow, MessageRow, MessageStatus, NewCase, PauseRow, Post
+from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.kernel.timers import expires_at
 from pointsman.restate.journal import refusing
 from pointsman.restate.limits import HeldPermit, PermitGiven, PermitWanted
-from pointsman.restate.record import CancelWanted, Message, Permitted, Record, Refusing, Stamped, key_of
+from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped, key_of
 from pointsman.restate.work import Work
 from pointsman.runtime.calls import Request, without_cancel
 from pointsman.runtime.limits import MARGIN_SECONDS, UNTIMED_SECONDS
@@ -52,6 +50,7 @@ from pointsman.runtime.session import CaseSession
 
 _SLEEPS = frozenset({Status.WAITING, Status.PARKED})
 INCARNATION_BITS = 64
+STEPS_MAX, STEPS_SECONDS = 8, 0.1  # of one invocation: what comes for the case meanwhile waits, and a journal should be short
 IN_VAIN_MAX = 4  # deaths of the program before it could continue a step, beyond those that the machine counts
 
 
@@ -104,13 +103,15 @@ class ChildFound(NamedTuple):
 class TurnResult:
     """What a turn leaves: the new record and its events, messages, the next step, and the answer to the caller. A record of None changes nothing.
 
-    With a `child`, the turn goes on when that has been started, and with a permit `wanted`, when there is an answer; `given` is one to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
+    `by` marks the turn. A turn with `more` has a next step: with a `child`, when that has been started, and with a permit `wanted`, when there is an answer; `given` is one to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
     """
 
     record: Record | None = None
     events: list[Stamped] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     later: Later | None = None
+    more: bool = False
+    by: str = ""
     child: ChildWanted | None = None
     back: list[Message] = field(default_factory=list)
     ended: bool = False
@@ -121,68 +122,65 @@ class TurnResult:
 
 
 class Turn:
-    """One turn of a case. `permitted` is what the object of a limit has answered, if the turn wanted a permit before."""
+    """What is done with a case in one invocation: steps that follow each other, or one thing for somebody outside.
 
-    def __init__(self, work: Work, record: Record, permitted: Permitted | None = None) -> None:
+    `by` marks the results in the journal, so that a program knows its own.
+    """
+
+    def __init__(self, work: Work, record: Record, by: str = "") -> None:
+        self.by = by
+        self._permitted: Permitted | None = None
+        self._child: ChildFound | None = None
         self._work = work
-        self._permitted = permitted
         self._record = record
         self._result = TurnResult()
         self._moved = self._woken = False
+        self._next: tuple[CaseSession, Command] | None = None
+        self._steps, self._spent, self._begun = 0, 0.0, 0.0
 
     def result(self) -> TurnResult:
         """What the turn leaves."""
-        result, row = self._result, self._record.row
+        result, row, permitted = self._result, self._record.row, self._permitted
         result.answer = {"case": row.id, "status": row.status, **result.answer}
-        if self._permitted is not None and self._permitted.granted:
-            result.given = PermitGiven(self._permitted.limit, self._permitted.holder, "nothing", row.id)
+        result.more = self._next is not None
+        if permitted is not None and permitted.granted and not (self._next is not None and isinstance(self._next[1], CallEffect)):
+            result.given, self._permitted = PermitGiven(permitted.limit, permitted.holder, "nothing", row.id), None
         if result.record is None or not (self._moved or self._woken):
             return result
-        now = self._work.clock.now()
-        if row.status is Status.RUNNING:
-            result.later = Later(row.revision, 0.0)
-        elif row.status in {Status.READY, Status.WAITING} and row.wake_at is not None:
-            refused = self._permitted is not None and not self._permitted.granted and row.needs is not None
-            waits = (
-                self._permitted.seconds if refused and self._permitted is not None else 0.0
-            )  # or until another call gives its permit back
-            result.later = Later(row.revision, max(waits, row.wake_at - now))
+        if row.status in {Status.READY, Status.WAITING} and row.wake_at is not None:
+            # One that waits for a permit asks again then, or when another call gives its permit back.
+            waits = 0.0 if permitted is None or permitted.granted or row.needs is None else permitted.seconds
+            result.later = Later(row.revision, max(waits, row.wake_at - self._work.clock.now()))
         return result
 
     # The steps of the case.
 
-    async def step(self) -> None:
-        """Take the step that is due."""
-        found = self._claimed()
-        if found is not None:
-            await self._go(found, self._due_call(found))
+    async def step(self, brought: Permitted | ChildFound | None = None) -> None:
+        """Take the step that is due. `brought` is what the step before wanted: the answer of a limit's object, or a child that has been started."""
+        self._permitted = brought if isinstance(brought, Permitted) else self._permitted
+        self._child = brought if isinstance(brought, ChildFound) else None
+        self._result, self._moved = TurnResult(by=self.by), False
+        self._begun, self._steps = self._work.clock.monotonic(), self._steps + 1
+        due, self._next = self._next, None
+        if due is not None:
+            session, command = due
+            await self._go(session, await self._perform(session, command))
+        elif (claimed := self._claimed()) is not None:
+            await self._go(claimed, happenings.Claimed())
+        self._spent += self._work.clock.monotonic() - self._begun
 
     def interrupted(self) -> None:
         """Record that the program died while it took the step. The case is due again, and an effect that was being called is in doubt."""
-        record = self._record
-        row = record.row._replace(status=Status.READY, wake_at=self._work.clock.now(), interruptions=record.row.interruptions + 1)
-        self._record = self._result.record = replace(record, row=row._replace(attempts=max(row.attempts - 1, 0)), call=None)
+        record, row = self._record, self._record.row
+        attempts = row.attempts - (row.status is Status.RUNNING and row.attempts > 0)
+        row = row._replace(status=Status.READY, wake_at=self._work.clock.now(), interruptions=row.interruptions + 1, attempts=attempts)
+        self._record = self._result.record = replace(record, row=row)
         self._woken, self._permitted = True, None  # a call that may still run keeps its permit until that expires
-
-    def go_on(self, child: ChildFound) -> None:
-        """Go on with a step whose child has been started."""
-        found = self._claimed()
-        step = None if found is None else found.process.steps.get(found.case.row.step or "")
-        if found is None or not isinstance(step, Child):
-            if found is not None:  # newer code has taken the child away, and the next step sees to it
-                self._result.record, self._woken = self._record, True
-            return
-        if child.row is None:
-            self.apply(found, happenings.ChildRefused(step, child.refused))
-            return
-        pending = any(message.name == CHILD_ENDED for message in found.case.messages)
-        found.case = replace(found.case, children=(*found.case.children, child.row))
-        self.apply(found, happenings.ChildStarted(step, child.row, pending, child.fields))
 
     def _claimed(self) -> CaseSession | None:
         """The case as a running one, or None if this code cannot continue it, which is then recorded."""
-        row, begun = self._record.row, self._record.row.status is Status.RUNNING
-        row = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + (not begun), wake_at=None)
+        row = self._record.row
+        row = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
         self._record = replace(self._record, row=row)
         found = self._session()
         if isinstance(found, CaseSession):
@@ -190,55 +188,15 @@ class Turn:
         self.apply(self._bare(), found)
         return None
 
-    async def _go(self, session: CaseSession, command: Command | None) -> None:
-        """Ask the machine and perform its command, until there is a transition."""
-        happening: Happening = happenings.Claimed()
-        while True:
-            if command is None:
-                plan = self.apply(session, happening)
-                if plan.transition is not None or isinstance(plan.commands[0], Rest):
-                    return
-                [command] = plan.commands
-            wanted = self._record.cancel
-            if wanted is not None and not (isinstance(command, CallEffect) and command.doubtful):
-                happening = happenings.CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
-            elif (limit := _limit_of(command)) is not None and self._permitted is None:
-                self._result.wanted = self._wanted(session, limit)
+    async def _go(self, session: CaseSession, happening: Happening | None) -> None:
+        """Ask the machine and perform its command, until there is a transition, or a permit or a child is wanted."""
+        while happening is not None:
+            plan = self.apply(session, happening)
+            if plan.transition is not None or isinstance(plan.commands[0], Rest):
+                if plan.commands and not isinstance(plan.commands[0], Rest):
+                    self._next = session, plan.commands[0]
                 return
-            elif limit is not None and self._permitted is not None and not self._permitted.granted:
-                assert isinstance(command, CallNode | Acquire)
-                happening = happenings.PermitRefused(command, self._permitted.why)
-            elif isinstance(command, StartChild):
-                refused = self._want(session, command)
-                if refused is None:
-                    return
-                happening = refused
-            else:
-                happening = await self._perform(session, command)
-            command = None
-
-    def _wanted(self, session: CaseSession, limit: Limit) -> PermitWanted:
-        row = session.case.row
-        node = session.process.steps.get(row.step or "")
-        seconds = (node.timeout_seconds if isinstance(node, Node) else None) or UNTIMED_SECONDS
-        key = key_of(row.process, row.id)
-        return PermitWanted(limit.name, f"{row.id}/{row.step}/{row.fence}", seconds + MARGIN_SECONDS, key)
-
-    def _held(self, limit: Limit | None) -> HeldPermit | None:
-        """The permit for the call that begins now."""
-        permitted, self._permitted = self._permitted, None
-        if limit is None or permitted is None or permitted.state is None:
-            return None
-        return HeldPermit(self._work, limit, permitted, self._record.row.id)
-
-    async def _call(self, session: CaseSession, request: Request) -> CallEnd:
-        """Make a call under its permit."""
-        held = self._held(request.node.limit)
-        if held is None:
-            return await self._work.calls.call(session, request)
-        end = await self._work.calls.call(session, replace(request, permit=held.permit))
-        self._result.given = held.given
-        return end
+            happening = await self._perform(session, plan.commands[0])
 
     def nudge(self) -> None:
         """Let a case that waits for a permit ask again."""
@@ -246,31 +204,15 @@ class Turn:
         if row.status is Status.READY and row.needs is not None and (row.wake_at or 0.0) <= self._work.clock.now():
             self._result.record, self._woken = self._record, True
 
-    def _want(self, session: CaseSession, wanted: StartChild) -> happenings.ChildRefused | None:
-        """Ask for a child, or return why it cannot start."""
-        child, row = wanted.child, session.case.row
-        try:
-            cells = input_cells(child.process, wanted.inputs)
-        except PointsmanError as error:
-            return happenings.ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
-        texts = {name: cell.text for name, cell in cells.items()}
-        self._result.child = ChildWanted(child.process.name, wanted.key, texts, row.tenant, row.priority, child.result or "")
-        return None
-
-    def _due_call(self, session: CaseSession) -> CallEffect | None:
-        """The call whose intent was committed last, if the code still has it. No call under this intent has begun."""
-        call, process = self._record.call, session.process
-        entry = None if call is None else session.case.ledger.get(call.key)
-        step = None if entry is None else process.steps.get(process.called(entry.effect))
-        if call is None or entry is None or not isinstance(step, Effect):
+    async def _perform(self, session: CaseSession, command: Command) -> Happening | None:
+        """What came of a command, or None if it comes after what the result wants."""
+        limit, clock, case = _limit_of(command), self._work.clock, session.case
+        if limit is not None and self._permitted is None:
+            self._next, self._result.wanted = (session, command), _wanted(session, limit)
             return None
-        self._permitted = call.permit
-        cells = cells_of(process, call.fields) if call.undoes else session.case.snapshot.cells
-        intent = Intent(entry.key, entry.effect, entry.arguments, entry.deadline, entry.attempts > 1)
-        return CallEffect(step, intent, cells, session.case.row.attempts, call.undoes, call.doubtful)
-
-    async def _perform(self, session: CaseSession, command: Command) -> Happening:
-        clock, case = self._work.clock, session.case
+        if limit is not None and self._permitted is not None and not self._permitted.granted:
+            assert isinstance(command, CallNode | Acquire)
+            return happenings.PermitRefused(command, self._permitted.why)
         match command:
             case CallNode():
                 request = Request(command.node, case.snapshot.cells, command.attempt, progress=command.progress)
@@ -289,6 +231,8 @@ class Turn:
                 return await self._work.branches(self._keep).run(session, step, self._offer)
             case Acquire():
                 return happenings.Acquired(command)  # a thread is free at once, or the call is late
+            case StartChild():
+                return self._start_child(session, command)
             case LoadHistory():
                 session.case = replace(case, history=self._record.history)
                 name = case.row.step or ""
@@ -297,6 +241,34 @@ class Turn:
                 return happenings.Continued(step)
             case _:
                 raise AssertionError(command)
+
+    async def _call(self, session: CaseSession, request: Request) -> CallEnd:
+        """Make a call under its permit."""
+        limit, permitted = request.node.limit, self._permitted
+        if limit is None or permitted is None or permitted.state is None:
+            return await self._work.calls.call(session, request)
+        self._permitted, held = None, HeldPermit(self._work, limit, permitted, self._record.row.id)
+        end = await self._work.calls.call(session, replace(request, permit=held.permit))
+        self._result.given = held.given
+        return end
+
+    def _start_child(self, session: CaseSession, wanted: StartChild) -> Happening | None:
+        """What came of a child, or None if it is still to be started."""
+        child, found, row = wanted.child, self._child, session.case.row
+        if found is not None and found.row is not None:
+            pending = any(message.name == CHILD_ENDED for message in session.case.messages)
+            session.case = replace(session.case, children=(*session.case.children, found.row))
+            return happenings.ChildStarted(child, found.row, pending, found.fields)
+        if found is not None:
+            return happenings.ChildRefused(child, found.refused)
+        try:
+            cells = input_cells(child.process, wanted.inputs)
+        except PointsmanError as error:
+            return happenings.ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
+        texts = {name: cell.text for name, cell in cells.items()}
+        self._result.child = ChildWanted(child.process.name, wanted.key, texts, row.tenant, row.priority, child.result or "")
+        self._next = session, wanted
+        return None
 
     async def _look_up(self, session: CaseSession, asked: LookUpEffect) -> Happening:
         calls, safety = self._work.calls, asked.effect.safety
@@ -363,11 +335,7 @@ class Turn:
             raise NotWaiting(f"no pause of case {number} has this token; look at the case again and answer with the token that it shows.")
         if pause.closed is None:
             return pause
-        if pause.closed == "answered" and record.pauses[-1] is pause:
-            raise AlreadyAnswered(f"case {number} was already answered by {pause.closed_by}; nothing was changed.", by=str(pause.closed_by))
-        if record.row.status in AT_REST - {Status.WAITING}:
-            raise NotWaiting(f"case {number} is no longer waiting for an answer: {standing(record.row)}.")
-        raise Stale(f"what case {number} showed has changed since; look at it again.", current=None)
+        raise too_late(self._bare().process, record.row, pause)
 
     def assign(self, to: str, by: str, note: str) -> None:
         """Ask somebody else to answer the open pause. Raises Refused."""
@@ -377,15 +345,13 @@ class Turn:
         self.apply(self._readable(), happenings.Assigned(self._record.row.step or "", to.strip(), by, note.strip()))
 
     def cancel(self, by: str, why: str) -> None:
-        """Cancel the case: at once, or, if it is running, before its next call. Raises Refused."""
+        """Cancel the case. Raises Refused."""
         check_name("by", by)
         check_text("why", why)
         row = self._record.row
         if row.status is Status.DONE:
             raise Refused(f"case {row.id} was not cancelled: {standing(row)}.")
-        if row.status is Status.RUNNING:
-            self._record = self._result.record = replace(self._record, cancel=CancelWanted(by, why))
-        elif row.status is not Status.CANCELLED:
+        if row.status is not Status.CANCELLED:
             self.apply(self._bare(), happenings.CancelAsked(by, why))
 
     def redrive(self, by: str, why: str, fields: Mapping[str, object]) -> None:
@@ -440,9 +406,9 @@ class Turn:
         return CaseSession(program_of(process), self._record.bare(process))
 
     def _offer(self) -> Offer:
-        wanted, given_up = self._record.cancel, self._work.calls.threads.abandoned_calls
-        cancel = None if wanted is None else Event(Kind.CANCELLED, facts=wanted._asdict())
-        return Offer(cancel=cancel, given_up=given_up)
+        spent = self._spent + self._work.clock.monotonic() - self._begun
+        place = 0 < self._steps < STEPS_MAX and spent < STEPS_SECONDS
+        return Offer(place=place, given_up=self._work.calls.threads.abandoned_calls)
 
     def apply(self, session: CaseSession, happening: Happening) -> Plan:
         """Ask the machine, and keep its transition. Raises Refused."""
@@ -455,8 +421,6 @@ class Turn:
             self._result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
             self._result.ended = t.status in ENDED and session.case.row.status not in ENDED
             self._record = self._result.record = self._record.after(session.process, plan)
-            if self._record.call is not None and self._permitted is not None and self._permitted.granted:
-                self._record.call, self._permitted = self._record.call._replace(permit=self._permitted), None
             self._result.sent += [self._sent(post) for post in t.posts]
             self._result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
             if t.settlement is not None and t.settlement.status not in UNKNOWN:
@@ -500,6 +464,13 @@ def started(work: Work, name: str, number: int, asked: Start) -> TurnResult:
     turn = Turn(work, Record(case.row, incarnation, asked.seed, home=asked.home, result=asked.result))
     turn.apply(CaseSession(program_of(process), case), happenings.StartAsked(new, cells))
     return turn.result()
+
+
+def _wanted(session: CaseSession, limit: Limit) -> PermitWanted:
+    row = session.case.row
+    node = session.process.steps.get(row.step or "")
+    seconds = (node.timeout_seconds if isinstance(node, Node) else None) or UNTIMED_SECONDS
+    return PermitWanted(limit.name, f"{row.id}/{row.step}/{row.fence}", seconds + MARGIN_SECONDS, key_of(row.process, row.id))
 
 
 def _limit_of(command: Command) -> Limit | None:

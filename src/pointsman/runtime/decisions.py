@@ -5,8 +5,8 @@ from contextlib import suppress
 from typing import Any
 
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.errors import AlreadyAnswered, Conflict, NotWaiting, Refused, Stale
-from pointsman.kernel.answering import Pending, answer_cells, declared_pause, pending_of
+from pointsman.errors import Conflict, NotWaiting, Refused, Stale
+from pointsman.kernel.answering import Pending, answer_cells, declared_pause, pending_of, too_late
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Answered, Assigned, Reconsidered
 from pointsman.kernel.operators import standing
@@ -111,20 +111,10 @@ class Decisions:
         if pause.closed is None:
             return pause
         row = await self._cases.row(pause.case)
-        change = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
-        if row.status is Status.WAITING and (pause.closed == "void" or self._asks_again(row, pause)):
-            message = f"what case {row.id} showed {change} since, and it shows something new; look at it again."
-            raise Stale(message, current=await self.pending(row.id))
-        if pause.closed == "void" and row.status in {Status.READY, Status.RUNNING}:
-            raise Stale(f"what case {row.id} showed has been rewritten since, and is being computed again.", current=None)
-        if pause.closed == "answered":
-            message = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
-            raise AlreadyAnswered(message, by=str(pause.closed_by))
-        raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
-
-    def _asks_again(self, row: CaseRow, pause: PauseRow) -> bool:
-        called = self._cases.bare(row).process.called
-        return called(row.step or "") == called(pause.name)
+        refused = too_late(self._cases.bare(row).process, row, pause)
+        if isinstance(refused, Stale) and row.status is Status.WAITING:
+            refused.current = await self.pending(row.id)
+        raise refused
 
     def _sleeps(self, row: CaseRow) -> bool:
         session = self._cases.bare(row)
