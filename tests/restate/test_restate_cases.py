@@ -24,7 +24,12 @@ from restate_server import Server, Supervised
 from tiers import figure
 
 HERE = Path(__file__).parent
-WAITING = figure("RESTATE_DEPLOY_CASES", 5)
+DEPLOYED = figure("RESTATE_DEPLOY_CASES", 5)
+WAITING = figure("RESTATE_WAITING", 20)
+AT_ONCE = 64  # starts
+ANSWERED = 5
+OPEN = "SELECT count(*) AS number FROM sys_invocation WHERE status != 'completed' AND target_service_key LIKE 'asking:%'"
+PAUSED = """SELECT count(*) AS number FROM state WHERE service_key LIKE 'asking:%' AND key = 'case' AND value_utf8 LIKE '%"waiting"%'"""
 EFFECTS = ("pay", "mail", "book", "count")
 LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 120.0  # a busy machine has ended every case by then
@@ -169,10 +174,47 @@ def test_a_program_that_is_told_to_stop_lets_its_calls_end(restate: Server, serv
     assert shown["interruptions"] == 0
 
 
+def memory(process: int) -> int:
+    """The memory that a process holds, in MB."""
+    [line] = [line for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) // 1024
+
+
+def test_cases_that_wait_hold_no_invocation(restate: Server, service: Supervised) -> None:
+    async def begin() -> list[int]:
+        at_once = asyncio.Semaphore(AT_ONCE)
+        async with RestateClient(restate.ingress) as cases:
+
+            async def start(number: int) -> int:
+                async with at_once:
+                    return (await cases.start("asking", {"number": number}, key=str(number))).case
+
+            return await asyncio.gather(*map(start, range(WAITING)))
+
+    async def answer(numbers: list[int]) -> None:
+        async with RestateClient(restate.ingress) as cases:
+            for case in numbers:
+                token = (await cases.show("asking", case))["pause"]["token"]
+                await cases.answer("asking", case, token, "yes", by="anna")
+                assert (await rested(cases, "asking", case))["outcome"] == "filed"
+
+    begun = time.monotonic()
+    numbers = asyncio.run(begin())
+    restate.until(lambda: restate.query(PAUSED) == [{"number": WAITING}])
+    started_after = time.monotonic() - begun
+
+    restate.until(lambda: restate.query(OPEN) == [{"number": 0}])
+    held = f"{memory(restate._pid())} MB of the server, {memory(service._pid())} MB of the program"
+    asyncio.run(answer(numbers[:ANSWERED]))
+
+    assert restate.query(PAUSED) == [{"number": WAITING - ANSWERED}]
+    print(f"{WAITING} cases wait after {started_after:.0f} s: 0 invocations, {held}")
+
+
 def test_a_node_that_is_inserted_while_cases_wait_is_taken_by_each_and_nothing_is_repeated(
     restate: Server, service: Supervised, outside: Files
 ) -> None:
-    inputs = [{"item": f"coffee {number}"} for number in range(WAITING)]
+    inputs = [{"item": f"coffee {number}"} for number in range(DEPLOYED)]
 
     async def story() -> tuple[list[dict[str, Any]], list[Counter[str]]]:
         shown, events = [], []
@@ -194,9 +236,9 @@ def test_a_node_that_is_inserted_while_cases_wait_is_taken_by_each_and_nothing_i
 
     shown, events = asyncio.run(story())
 
-    assert [one["fields"]["checked"] for one in shown] == ["checked"] * WAITING
+    assert [one["fields"]["checked"] for one in shown] == ["checked"] * DEPLOYED
     for node in ("ask_price", "look_for_stock", "check"):
-        assert [one[f"node.succeeded {node}"] for one in events] == [1] * WAITING
+        assert [one[f"node.succeeded {node}"] for one in events] == [1] * DEPLOYED
     happened = {effect: Counter(outside.keys(effect)) for effect in EFFECTS}
-    assert [happened[entry["effect"]][entry["key"]] for one in shown for entry in one["effects"]] == [1] * WAITING * len(EFFECTS)
-    print(f"{WAITING} cases waited while a node was inserted: each took it, and 0 steps were repeated")
+    assert [happened[entry["effect"]][entry["key"]] for one in shown for entry in one["effects"]] == [1] * DEPLOYED * len(EFFECTS)
+    print(f"{DEPLOYED} cases waited while a node was inserted: each took it, and 0 steps were repeated")

@@ -40,3 +40,11 @@ def patient() -> Process[Any]:
 
     letters.rules(when("not sent yet", lambda c: c.filed is None, send), otherwise(finish("filed")))
     return letters
+
+
+def asking() -> Process[Any]:
+    """A pause, and nothing else."""
+    letters = Process("asking", Letter)
+    ask = letters.pause(writes="filed", answer=str, shows=("number",))
+    letters.rules(when("not answered yet", lambda c: c.filed is None, ask), otherwise(finish("filed")))
+    return letters
