@@ -19,7 +19,8 @@ from tiers import program
 from web.everything import everything
 
 T = TypeVar("T")
-expect.set_options(timeout=60_000)  # milliseconds; against a hang only
+HANG_MILLISECONDS = 60_000  # a page on a busy machine needs far less
+expect.set_options(timeout=HANG_MILLISECONDS)
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
 
@@ -39,7 +40,9 @@ class Browsing:
 
     async def open(self, path: str = "/", **context: object) -> Page:
         """Open a page in a browser of its own: without another's cookies."""
-        page = await (await self.browser.new_context(**context)).new_page()  # type: ignore[arg-type]
+        browser = await self.browser.new_context(**context)  # type: ignore[arg-type]
+        browser.set_default_timeout(HANG_MILLISECONDS)
+        page = await browser.new_page()
         page.on("request", self._requested)
         await page.goto(self.url + path)
         return page

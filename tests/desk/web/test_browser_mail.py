@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import expect
 
 from desk.web.desks import Named, browser_on, desk_with, letter, take_in
 from web.browsing import Chromium
@@ -65,8 +66,7 @@ def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_t
             await page.goto(f"{visited.url}/")
             await page.click("#automatic summary")
             await page.click("text=Close the chosen mails as automatic")
-            await page.wait_for_load_state()
-            assert await page.locator("#automatic").count() == 0
+            await expect(page.locator("#automatic")).to_have_count(0)
 
     chromium.run(body())
 
@@ -87,7 +87,7 @@ def test_a_hostile_mail_does_nothing(tmp_path: Path, chromium: Chromium) -> None
             async with page.expect_download() as download:
                 await page.click(".attachments a")
             await download.value
-            await page.wait_for_load_state("networkidle")
+            await page.evaluate("async () => { await fetch(location.href) }")  # what the mail has asked for was asked for before
 
             assert await page.evaluate("window.pwned") is None
             assert dialogs == []
@@ -107,7 +107,8 @@ def test_two_browsers_approve_at_once_and_the_second_is_told_who_and_when(tmp_pa
             second = await visited.open("/cases/1/task", java_script_enabled=False, extra_http_headers={"X-Who": "bea"})
 
             await asyncio.gather(first.click("text=Approve and send"), second.click("text=Approve and send"))
-            await asyncio.gather(first.wait_for_load_state(), second.wait_for_load_state())
+            for page in (first, second):
+                await expect(page.locator("main")).to_contain_text("answered by")
 
             by = (await desk.engine.state(1)).approval.by
             told = second if by == "ada" else first
@@ -124,13 +125,14 @@ def test_a_stale_draft_and_an_edit_that_breaks_a_check_keep_what_was_typed(tmp_p
             await take_in(desk, [letter("Forget it, cancel A-1001.", "In-Reply-To: <mail-1@mail.example>", number=2)])
             await page.fill("#body", "We will refund 5000 EUR.")
             await page.click("text=Approve and send")
-            assert "has changed since you opened it" in await page.inner_text("main")
+            await expect(page.locator("main")).to_contain_text("has changed since you opened it")
             assert await page.input_value("#body") == "We will refund 5000 EUR."
 
             await page.click("text=Approve and send")
-            assert "it breaks a rule: it was not sent" in await page.inner_text("main")
+            await expect(page.locator("main")).to_contain_text("it breaks a rule: it was not sent")
             await page.click("text=Approve and send")
             await page.click("button:has-text('Send it although')")
+            await expect(page.locator("main")).to_contain_text("was answered by you")
 
             assert (await desk.engine.state(1)).approval.despite_violations
             assert b"5000 EUR" in next((desk.config.outbox / "new").iterdir()).read_bytes()
