@@ -110,8 +110,9 @@ def _samples() -> tuple[bytes, ...]:
 
 
 def letter(number: int) -> bytes:
-    """A mail of the sample, as one of its own."""
-    raw = re.sub(rb"(?mi)^(Message-ID:\s*<)", rb"\g<1>%d." % number, _samples()[number % len(_samples())], count=1)
+    """A mail of the sample, as one of its own. The first few are of several kinds."""
+    sample = _samples()[(7 * number + 8) % len(_samples())]
+    raw = re.sub(rb"(?mi)^(Message-ID:\s*<)", rb"\g<1>%d." % number, sample, count=1)
     return b"X-Number: %d\r\n%s" % (number, raw)
 
 

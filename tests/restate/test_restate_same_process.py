@@ -126,7 +126,7 @@ async def decided(store: Store, process: Process[Any], case: int, number: int) -
 
 async def claim(store: Store, number: int) -> Seen:
     damage = "a war" if number % 11 == 5 else f"a flooded cellar {number}"
-    asked = {"customer": f"customer {number}", "damage": damage, "asked": 40 * number % 500, "iban": f"DE00 {number}"}
+    asked = {"customer": f"customer {number}", "damage": damage, "asked": (230 * number + 300) % 600, "iban": f"DE00 {number}"}
     case = await store.start(asked, f"claim-{number}")
     assert await store.start(asked, f"claim-{number}") == case
     return await decided(store, claims, case, number)
