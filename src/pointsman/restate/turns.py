@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pointsman.definition.effects import Reconcile
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Node
 from pointsman.errors import NotWaiting, PointsmanError, Refused, Stale, ValueRefused, VersionNotAccepted
@@ -44,7 +43,7 @@ from pointsman.restate.journal import refusing
 from pointsman.restate.limits import HeldPermit, PermitGiven, PermitWanted
 from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped, key_of
 from pointsman.restate.work import Work
-from pointsman.runtime.calls import Request, without_cancel
+from pointsman.runtime.calls import Request
 from pointsman.runtime.limits import MARGIN_SECONDS, UNTIMED_SECONDS
 from pointsman.runtime.session import CaseSession
 
@@ -226,7 +225,7 @@ class Turn:
                 request = Request(effect, cells, attempt, intent.key, timeout_seconds=left, late=late)
                 return happenings.EffectEnded(command, await self._call(session, request))
             case LookUpEffect():
-                return await self._look_up(session, command)
+                return await self._work.calls.look_up(session, command)
             case RunBranches(step):
                 return await self._work.branches(self._keep).run(session, step, self._offer)
             case Acquire():
@@ -269,19 +268,6 @@ class Turn:
         self._result.child = ChildWanted(child.process.name, wanted.key, texts, row.tenant, row.priority, child.result or "")
         self._next = session, wanted
         return None
-
-    async def _look_up(self, session: CaseSession, asked: LookUpEffect) -> Happening:
-        calls, safety = self._work.calls, asked.effect.safety
-        assert isinstance(safety, Reconcile)
-        calls.threads.forget(asked.key)
-        request = Request(asked.effect, asked.cells, asked.attempts, asked.key, look_up=safety.look_up)
-        try:
-            looked_up = happenings.LookedUp(asked, await calls.invoke(session, request))
-        except Exception as error:  # the author's function may raise anything
-            looked_up = happenings.LookedUp(asked, None, error)
-        if (cancelled := calls.cancelled_task()) is not None:
-            await without_cancel(cancelled)
-        return looked_up
 
     async def _keep(self, session: CaseSession, happening: Happening, _: Callable[[], Offer]) -> tuple[Command, ...]:
         return self.apply(session, happening).commands

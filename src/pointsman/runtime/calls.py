@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pointsman.definition.effects import Reconcile
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import Blob
@@ -20,8 +21,10 @@ from pointsman.errors import NotBegun
 from pointsman.kernel.attempts import CallEnd
 from pointsman.kernel.case import Case
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.commands import LookUpEffect
 from pointsman.kernel.evidence import PLACE, stands_at
 from pointsman.kernel.guarding import BEGINNING, Progress
+from pointsman.kernel.happenings import LookedUp
 from pointsman.kernel.joins import ItemAt
 from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
@@ -115,6 +118,21 @@ class Calls:
         if end.error is None:
             failpoints("effect.called" if request.key else "node.called")
         return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
+
+    async def look_up(self, session: CaseSession, asked: LookUpEffect) -> LookedUp:
+        """Look up whether an effect in doubt happened."""
+        safety = asked.effect.safety
+        assert isinstance(safety, Reconcile)
+        self.threads.forget(asked.key)
+        self.ports.failpoints("effect.look_up")
+        request = Request(asked.effect, asked.cells, asked.attempts, asked.key, look_up=safety.look_up)
+        try:
+            looked_up = LookedUp(asked, await self.invoke(session, request))
+        except Exception as error:  # the author's function may raise anything
+            looked_up = LookedUp(asked, None, error)
+        if (cancelled := self.cancelled_task()) is not None:
+            await without_cancel(cancelled)
+        return looked_up
 
     def invoke(self, session: CaseSession, request: Request) -> Awaitable[object]:
         """Call the function with its fields and resources. Raises what it raises, TimeoutError after its timeout, and NotBegun.

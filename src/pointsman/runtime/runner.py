@@ -7,7 +7,6 @@ from typing import Any
 
 from pointsman.definition.children import Child
 from pointsman.definition.durations import DAY_SECONDS
-from pointsman.definition.effects import Reconcile
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.transactions import Database
 from pointsman.errors import BudgetSpent, InboxChanged, StoreError
@@ -37,7 +36,6 @@ from pointsman.kernel.happenings import (
     Continued,
     EffectEnded,
     Happening,
-    LookedUp,
     NodeEnded,
     PermitRefused,
     TransactionEnded,
@@ -48,7 +46,7 @@ from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.rows import Transition, UsageRow
 from pointsman.runtime.branches import BranchRunner
-from pointsman.runtime.calls import Calls, Request, without_cancel
+from pointsman.runtime.calls import Calls, Request
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.late import LateResults
 from pointsman.runtime.limits import Limits
@@ -218,18 +216,7 @@ class Runner:
         return EffectEnded(call, await self._calls.call(session, request))
 
     async def _look_up(self, session: CaseSession, asked: LookUpEffect, _: Offers) -> Happening:
-        safety = asked.effect.safety
-        assert isinstance(safety, Reconcile)
-        self._calls.threads.forget(asked.key)
-        self._ports.failpoints("effect.look_up")
-        request = Request(asked.effect, asked.cells, asked.attempts, asked.key, look_up=safety.look_up)
-        try:
-            looked_up = LookedUp(asked, await self._calls.invoke(session, request))
-        except Exception as error:  # the author's function may raise anything
-            looked_up = LookedUp(asked, None, error)
-        if (cancelled := self._calls.cancelled_task()) is not None:
-            await without_cancel(cancelled)
-        return looked_up
+        return await self._calls.look_up(session, asked)
 
     async def _start_child(self, session: CaseSession, wanted: StartChild, _: Offers) -> Happening:
         child = wanted.child
