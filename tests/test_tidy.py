@@ -49,8 +49,8 @@ def test_time_and_chance_enter_through_one_door(module: Path) -> None:
     assert not found, f"{name_of(module)} reads the clock or chance itself; take a Clock or a Random as a parameter"
 
 
-def test_each_file_of_tests_has_a_name_of_its_own() -> None:
-    names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
+def test_each_file_beside_the_tests_has_a_name_of_its_own() -> None:
+    names = [file.name for file in Path(__file__).parent.rglob("*.py") if file.name not in {"conftest.py", "__init__.py"}]
     twice = sorted({name for name in names if names.count(name) > 1})
 
     assert not twice, f"pytest imports each file by its name alone; rename one of {twice}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from letters import DEADLY, letters
+from box import DEADLY, letters
 from objects_in_memory import Died, Objects
 
 from pointsman import Blob, Refused
@@ -115,7 +115,7 @@ def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered
             restate.kill()
             return [(await cases.start("letters", {"letter": {"raw": blob}}, key=blob.sha256)).case for blob in blobs]
 
-    with Service("letters_service:app", {"OUTSIDE": str(tmp_path)}) as service:
+    with Service("box_service:app", {"OUTSIDE": str(tmp_path)}) as service:
         shown = [read(restate, case) for case in asyncio.run(story())]
 
     assert [one["fields"]["text"] for one in shown] == [content.decode() for content in contents]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import serving
+import served_until_told
 from letters import World, letter
 from places import Place, run, seen
 
@@ -387,7 +387,7 @@ def test_each_start_that_returned_is_stored_and_each_other_start_raises(place: P
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_serving_in_order_and_nothing_is_lost(on_disk: Place, number: signal.Signals) -> None:
-    program = subprocess.Popen([sys.executable, serving.__file__, str(on_disk.path)], stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen([sys.executable, served_until_told.__file__, str(on_disk.path)], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     begun = program.stdout.readline()
 
@@ -395,7 +395,7 @@ def test_a_signal_ends_serving_in_order_and_nothing_is_lost(on_disk: Place, numb
     said, _ = program.communicate(timeout=30)
 
     async def main() -> Any:
-        async with on_disk.open(serving.endless(None)) as engine:
+        async with on_disk.open(served_until_told.endless(None)) as engine:
             return await engine.wait_until_resting(1)
 
     assert (begun, said, program.returncode) == ("begun\n", "closed\n", 0)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from letters import Deadly, letters
+from box import Deadly, letters
 from outside import Files
 
 from pointsman.restate import restate_app
