@@ -434,6 +434,25 @@ def test_a_case_of_a_version_that_no_code_accepts_is_blocked_until_there_is_such
     asyncio.run(story())
 
 
+def test_a_case_whose_process_the_program_lacks_is_blocked_without_a_death_until_it_is_served() -> None:
+    async def story() -> None:
+        cluster = Cluster()
+        await cluster.start("tea")
+
+        cluster.serve(*TRIPS)
+        await cluster.soon()
+        blocked = await cluster.show()
+        cluster.serve(*TRIPS, ORDERS)
+        await cluster.ask("redrive", {"by": "otto", "why": "the process is served"})
+        await cluster.objects.work()
+
+        assert (blocked["status"], blocked["interruptions"]) == ("blocked", 0)
+        assert "no process 'orders'" in blocked["reason"]
+        assert (await cluster.show())["outcome"] == "sent"
+
+    asyncio.run(story())
+
+
 def test_the_events_of_a_case_are_kept_in_their_order() -> None:
     cluster = Cluster()
     asyncio.run(cluster.finish("tea"))

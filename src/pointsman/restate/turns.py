@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Node
+from pointsman.definition.process import Process
+from pointsman.definition.rules import finish, otherwise
+from pointsman.definition.state import State
 from pointsman.errors import NotWaiting, PointsmanError, Refused, Stale, ValueRefused, VersionNotAccepted
 from pointsman.kernel import happenings
 from pointsman.kernel.answering import answer_cells, declared_pause, too_late
@@ -184,7 +187,8 @@ class Turn:
         found = self._session()
         if isinstance(found, CaseSession):
             return found
-        self.apply(self._bare(), found)
+        served = row.process in self._work.registry.names
+        self.apply(self._bare() if served else _without_process(self._record), found)
         return None
 
     async def _go(self, session: CaseSession, happening: Happening | None) -> None:
@@ -369,12 +373,15 @@ class Turn:
 
     def _session(self) -> CaseSession | happenings.NotAcceptedHere | happenings.CannotGoOn:
         """The case, or why this code cannot continue it."""
-        row = self._record.row
+        row, registry = self._record.row, self._work.registry
+        if row.process not in registry.names:
+            return happenings.NotAcceptedHere(f"the program that Restate called has no process {row.process!r}, but {', '.join(registry.names)}; "
+                                              "serve all processes in one program, and redrive the case")  # fmt: skip
         if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:
             return happenings.CannotGoOn(f"the program died {row.interruptions} times before it could continue step {row.step!r}; "
                                          "its fields or a rule's condition may be the cause: correct that, and redrive the case")  # fmt: skip
         try:
-            process = self._work.registry.for_case(row.process, row.version)
+            process = registry.for_case(row.process, row.version)
             return CaseSession(program_of(process), self._record.case(process))
         except VersionNotAccepted as error:
             return happenings.NotAcceptedHere(str(error))
@@ -450,6 +457,13 @@ def started(work: Work, name: str, number: int, asked: Start) -> TurnResult:
     turn = Turn(work, Record(case.row, incarnation, asked.seed, home=asked.home, result=asked.result))
     turn.apply(CaseSession(program_of(process), case), happenings.StartAsked(new, cells))
     return turn.result()
+
+
+def _without_process(record: Record) -> CaseSession:
+    """The case, bare, where the program has no such process. Its stand-in can only record that."""
+    process = Process(record.row.process, State)
+    process.rules(otherwise(finish("unknown")))
+    return CaseSession(program_of(process), record.bare(process))
 
 
 def _wanted(session: CaseSession, limit: Limit) -> PermitWanted:
