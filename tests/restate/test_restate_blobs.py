@@ -11,8 +11,10 @@ import httpx
 import pytest
 from box import DEADLY, letters
 from objects_in_memory import Died, Objects
+from pydantic import BaseModel
+from restate import TerminalError
 
-from pointsman import Blob, Refused
+from pointsman import Blob, Process, Refused, State, finish, otherwise, when
 from pointsman.restate import BlobFolder, RestateClient
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -56,6 +58,53 @@ def test_a_node_reads_a_blob_that_was_stored_before_its_program_died(tmp_path: P
     assert objects.deaths == 1
     assert (shown["outcome"], shown["fields"]["text"]) == ("read", "a letter")
     assert [file.name for file in tmp_path.iterdir()] == [Blob.of(b"a letter").sha256]
+
+
+class Photo(BaseModel):
+    thread: str
+    photo: Blob
+
+
+class Album(State):
+    first: Photo
+    second: Photo | None = None
+
+
+def albums() -> Process[Any]:
+    """Cases that start with a photo, take another one as a message, and ask a person for the last one."""
+    album = Process("albums", Album)
+    album.accept(Photo, writes="first", correlate=lambda sent: sent.thread)
+    ask = album.pause(writes="second", answer=Photo, shows=("first",))
+    album.rules(when("no second photo", lambda c: c.second is None, ask), otherwise(finish("full")))
+    return album
+
+
+def test_a_start_a_message_an_answer_and_a_correction_that_name_a_blob_which_nobody_stored_are_refused(tmp_path: Path) -> None:
+    objects = Objects(ManualClock())
+    objects.serve(Work([albums()], blobs=BlobFolder(tmp_path), clock=objects.clock, random=Random(7)))
+
+    async def refusal(handler: str, key: str, asked: dict[str, Any]) -> str:
+        with pytest.raises(TerminalError) as told:
+            await objects.call(handler, key, asked)
+        return told.value.message
+
+    async def story() -> list[str]:
+        absent = {"thread": "a", "photo": {"sha256": "0" * 64, "size": 3}}
+        there = {"thread": "a", "photo": await objects.call("store_blob", "", b"a photo")}
+        refused = [await refusal("start", "albums:1", {"seed": "one", "inputs": {"first": absent}})]
+        refused.append(await refusal("send", "", {"process": "albums", "message": absent}))
+        await objects.call("start", "albums:1", {"seed": "one", "inputs": {"first": there}})
+        await objects.work()
+        answer = {"token": (await objects.call("show", "albums:1"))["pause"]["token"], "by": "ada"}
+        refused.append(await refusal("answer", "albums:1", {**answer, "answer": absent}))
+        refused.append(await refusal("redrive", "albums:1", {"by": "ada", "why": "a better photo", "fields": {"first": absent}}))
+        await objects.call("answer", "albums:1", {**answer, "answer": there})
+        return refused
+
+    refused = asyncio.run(story())
+
+    why = "blob 000000000000 is not in the store; store it with store_blob, and name what that returns."
+    assert refused == [f"{error}: {why}" for error in ("InputInvalid", "InputInvalid", "AnswerInvalid", "Refused")]
 
 
 def test_the_record_of_a_case_has_the_digest_of_a_blob_and_not_its_content(tmp_path: Path) -> None:

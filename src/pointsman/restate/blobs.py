@@ -4,12 +4,13 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
 from restate import Context, Service
 from restate.serde import BytesSerde
 
@@ -83,6 +84,21 @@ class NoCases(MemoryStore):
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
         return None if self._blobs is None else await self._blobs.blob(blob)
+
+
+def blobs_in(value: object) -> Iterator[Blob]:
+    """The blobs that a value names, also deep inside."""
+    if isinstance(value, Blob):
+        yield value
+    parts: Iterable[object] = ()
+    if isinstance(value, BaseModel):
+        parts = vars(value).values()
+    elif isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
+        parts = value
+    for part in parts:
+        yield from blobs_in(part)
 
 
 def blob_service(blobs: Blobs) -> Service:

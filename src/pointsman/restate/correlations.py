@@ -62,7 +62,7 @@ class Correlations:
 
         async def route() -> Routed:
             try:
-                return self._routed(asked)
+                return await self._routed(asked)
             except PointsmanError as error:
                 return Routed(refused=refusing(error))
             except UNFIT as error:
@@ -75,7 +75,7 @@ class Correlations:
         told: dict[str, Any] = await ctx.object_call(self._take, routed.to, _MESSAGE.plain(routed.message))
         return told
 
-    def _routed(self, asked: dict[str, Any]) -> Routed:
+    async def _routed(self, asked: dict[str, Any]) -> Routed:
         process = self._work.registry.for_start(asked["process"])
         accept = accept_of(process, asked["message"], asked.get("name"))
         try:
@@ -84,7 +84,9 @@ class Correlations:
             raise InputInvalid(f"process {process.name!r} cannot take this {accept.name!r}: {describe(error)}.") from None
         identity = asked.get("key") or (accept.key(value) if accept.key is not None else None)
         correlation, tenant = accept.correlate(value), asked.get("tenant", "")
-        texts = None if accept.starts is False else {name: cell.text for name, cell in input_cells(process, accept.inputs(value)).items()}
+        cells = None if accept.starts is False else input_cells(process, accept.inputs(value))
+        texts = None if cells is None else {name: cell.text for name, cell in cells.items()}
+        await self._work.check_blobs((value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
         message = Message(
             process.name, accept.name, body, self._work.clock.now(), accept.while_open, tenant, correlation
         )._replace(key=identity, texts=texts, priority=asked.get("priority", 0))  # fmt: skip

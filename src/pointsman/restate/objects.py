@@ -23,8 +23,9 @@ from restate.retry_policy import InvocationRetryPolicy
 from restate.server_context import restate_context_is_replaying
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import PointsmanError, UnknownCase
+from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import declared_pause, pending_of
+from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.program import program_of
@@ -131,9 +132,12 @@ class _Handlers:
 
         async def turn() -> TurnResult:
             try:
-                return started(self._work, name, number, wanted)
+                begun = started(self._work, name, number, wanted)
+                if wanted.texts is None:  # else the blobs were there when the message or the parent named them
+                    await self._check_blobs(None, begun.record, InputInvalid)
             except PointsmanError as error:
                 return TurnResult(refused=refusing(error))
+            return begun
 
         result = await ctx.run_typed("start", turn, RunOptions(_RESULT))
         answer = self._keep(ctx, result)
@@ -203,9 +207,10 @@ class _Handlers:
 
     def outside(self, do: Callable[[Turn, dict[str, Any]], None]) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """A handler for somebody outside."""
+        error = AnswerInvalid if do is _OUTSIDE["answer"] else Refused
 
         async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
-            return await self._change(ctx, lambda turn: do(turn, asked))
+            return await self._change(ctx, lambda turn: do(turn, asked), error)
 
         return handle
 
@@ -221,8 +226,8 @@ class _Handlers:
         names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
         return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
 
-    async def _change(self, ctx: ObjectContext, do: Callable[[Turn], None]) -> dict[str, Any]:
-        """Take a turn for a caller."""
+    async def _change(self, ctx: ObjectContext, do: Callable[[Turn], None], error: type[PointsmanError] = Refused) -> dict[str, Any]:
+        """Take a turn for a caller. It is refused with this `error` if it names a blob that the store lacks."""
         record = await ctx.get("case", _RECORD)
 
         async def turn() -> TurnResult:
@@ -231,13 +236,27 @@ class _Handlers:
             one = Turn(self._work, record)
             try:
                 do(one)
-            except PointsmanError as error:
-                return TurnResult(refused=refusing(error))
-            except UNFIT as error:
-                return TurnResult(refused=unfit(error))
-            return one.result()
+                result = one.result()
+                await self._check_blobs(record, result.record, error)
+            except PointsmanError as refused:
+                return TurnResult(refused=refusing(refused))
+            except UNFIT as misfit:
+                return TurnResult(refused=unfit(misfit))
+            return result
 
         return self._keep(ctx, await ctx.run_typed("turn", turn, RunOptions(_RESULT)))
+
+    async def _check_blobs(self, before: Record | None, after: Record | None, error: type[PointsmanError]) -> None:
+        """Raise this `error` if a field that has been written names a blob that the store lacks."""
+        if after is None or self._work.blobs is None:
+            return  # without a store, no field has a blob
+        process = self._work.registry.accepting(after.row.process, after.row.version)
+        if process is None:
+            return
+        codec, earlier = codec_of(process.state), {} if before is None else before.fields
+        for name, row in after.fields.items():
+            if earlier.get(name) != row and codec.knows(name):
+                await self._work.check_blobs(codec.decode(name, row.text, "").value, error)
 
     def _keep(self, ctx: ObjectContext, result: TurnResult) -> dict[str, Any]:
         """Keep what a turn leaves, and return the answer to the caller. Raises TerminalError for a caller that is refused."""

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import BudgetSpent
-from pointsman.restate.blobs import Blobs, NoCases
+from pointsman.errors import BudgetSpent, PointsmanError
+from pointsman.restate.blobs import Blobs, NoCases, blobs_in
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.branches import Advance, BranchRunner
@@ -56,6 +56,12 @@ class Work:
     def calls(self) -> Calls:
         """The calls of functions, in the event loop that first asks for them."""
         return Calls(self.ports, self._resources, self._threads, Begun(self.ports.store), Watchdog(self.clock, self.registry))
+
+    async def check_blobs(self, value: object, error: type[PointsmanError]) -> None:
+        """Raise this `error` if a value names a blob that the store lacks."""
+        for blob in {*blobs_in(value)}:
+            if await self.ports.store.blob(blob) is None:
+                raise error(f"blob {blob.sha256[:12]} is not in the store; store it with store_blob, and name what that returns.")
 
     def close(self) -> None:
         """End the threads of plain functions: each with its call."""
