@@ -34,7 +34,7 @@ from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
-from pointsman.restate.record import NAME, Message, Permitted, Record, Stamped, key_of, numbers, place_of, seed_of
+from pointsman.restate.record import NAME, PROCESSES, Message, Permitted, Record, Stamped, key_of, numbers, place_of, seed_of
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
 from pointsman.restate.work import Work
 
@@ -81,7 +81,7 @@ _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], None]] = {
 def objects(work: Work) -> list[VirtualObject | Service]:
     """The virtual objects and the service whose handlers move cases and take messages."""
     case = VirtualObject(
-        NAME, "A case of Pointsman.", inactivity_timeout=LONGEST_CALL, abort_timeout=LONGEST_CALL, enable_lazy_state=True,
+        NAME, "A case of Pointsman.", {PROCESSES: json.dumps(work.registry.names)}, inactivity_timeout=LONGEST_CALL, abort_timeout=LONGEST_CALL, enable_lazy_state=True,
         invocation_retry_policy=RETRIES,
     )  # fmt: skip
     handlers = _Handlers(work)

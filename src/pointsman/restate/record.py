@@ -34,6 +34,9 @@ NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "Point
 BLOBS = "PointsmanBlobs"
 """The name of the service that stores blobs."""
 
+PROCESSES = "pointsman.processes"
+"""The metadata of the virtual object of cases that names the processes of the program, as a JSON list."""
+
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
 PLACES = 1_000  # with a billion cases, one number in nine million is taken
 PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered

@@ -1,24 +1,23 @@
-"""Serve processes to a Restate server, and register them with it."""
+"""Serve processes to a Restate server."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import httpx
 import restate
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import StoreAway
 from pointsman.restate.blobs import Blobs
 from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened
-REGISTERING_SECONDS = 30.0  # the server asks this program what it serves before it answers
 
 
 class Application:
@@ -83,6 +82,7 @@ async def serve(app: Application, host: str, port: int, stop: asyncio.Event, rea
 
     Then invocations under way may go on for `DRAIN_SECONDS`. Raises OSError if it cannot listen there, and what `ready` raises.
     """
+    _check_free(host, port)
     # Of the servers for ASGI, granian is the fastest here: benchmarks/peers/restate.py uses it too.
     server = Server(app, host, port, interface=Interfaces.ASGINL, http=HTTPModes.auto, websockets=False, log_enabled=False)
     serving = asyncio.create_task(server.serve())
@@ -101,6 +101,15 @@ async def serve(app: Application, host: str, port: int, stop: asyncio.Event, rea
         await serving
 
 
+def _check_free(host: str, port: int) -> None:
+    """Raise OSError if the port is taken: granian would share it with a program that it serves, too."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise OSError(f"{host}:{port} cannot be used ({why}); name another one with --host and --port.") from None
+
+
 async def _listens(host: str, port: int, serving: "asyncio.Task[None]") -> None:
     """Return when the port takes connections, or the server has failed."""
     while not serving.done():
@@ -111,19 +120,3 @@ async def _listens(host: str, port: int, serving: "asyncio.Task[None]") -> None:
         else:
             writer.close()
             return
-
-
-async def register(admin: str, address: str) -> None:
-    """Register the program at `address` with the server whose admin API is at `admin`. Raises StoreAway.
-
-    It may be registered again after its code has changed: a journal has the same shape under every version of the code.
-    """
-    async with httpx.AsyncClient(base_url=admin, timeout=REGISTERING_SECONDS, trust_env=False) as http:
-        try:
-            response = await http.post("/deployments", json={"uri": address, "force": True})
-        except httpx.HTTPError as error:
-            raise StoreAway(
-                f"the Restate server at {admin} does not answer ({type(error).__name__}); start it, or correct --admin."
-            ) from None
-        if not response.is_success:
-            raise StoreAway(f"the Restate server at {admin} refused {address}: {response.text}")

@@ -1,0 +1,103 @@
+"""What `restate serve` refuses when it starts: a port that is taken, a server that is none, and to leave cases without their process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pointsman import PointsmanError, Process, Refused, State, finish, otherwise
+from pointsman.restate import RestateClient, register, restate_app, serve
+from ports import free_ports
+from restate_server import Server
+
+
+class Nothing(State):
+    pass
+
+
+def process(name: str) -> Process[Nothing]:
+    made = Process(name, Nothing)
+    made.rules(otherwise(finish("done")))
+    return made
+
+
+@asynccontextmanager
+async def served(*names: str) -> AsyncIterator[str]:
+    """A program with processes of these names, and its address."""
+    [port] = free_ports(1)
+    stop, ready = asyncio.Event(), asyncio.Event()
+
+    async def listens() -> None:
+        ready.set()
+
+    program = asyncio.create_task(serve(restate_app([process(name) for name in names]), "127.0.0.1", port, stop, listens))
+    await asyncio.wait([program, waits := asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        waits.cancel()
+        stop.set()
+        await program
+
+
+def test_a_program_is_not_registered_that_lacks_a_process_that_was_served_unless_that_is_named(restate: Server) -> None:
+    async def story() -> None:
+        async with (
+            served("leaves") as first,
+            served("plain") as second,
+            served("plain", "leaves") as both,
+            RestateClient(restate.ingress) as cases,
+        ):
+            await register(restate.admin, first)
+
+            with pytest.raises(Refused, match=r"does not serve leaves, .* --without leaves"):
+                await register(restate.admin, second)
+            with pytest.raises(PointsmanError, match="process 'plain' is not registered"):
+                await cases.start("plain", {})
+            await register(restate.admin, both)
+            await cases.start("leaves", {})
+            await register(restate.admin, second, without=["leaves"])
+            await cases.start("plain", {})
+
+            with pytest.raises(PointsmanError, match="process 'leaves' is not registered"):
+                await cases.start("leaves", {})
+
+    asyncio.run(story())
+
+
+def test_a_wrong_address_is_refused_with_the_option_to_correct(restate: Server) -> None:
+    wrong = [
+        ("127.0.0.1:9070", "http://127.0.0.1:1", "--admin 127.0.0.1:9070 is not a URL"),
+        (restate.admin, "127.0.0.1:1", "--address 127.0.0.1:1 is not a URL"),
+        (restate.ingress, "http://127.0.0.1:1", "is not the admin API of a Restate server; correct --admin"),
+        (restate.admin, "http://127.0.0.1:1", "cannot call this program at http://127.0.0.1:1; correct --address"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1", "does not answer .* correct --admin"),
+    ]
+
+    for admin, address, sentence in wrong:
+        with pytest.raises(PointsmanError, match=sentence):
+            asyncio.run(register(admin, address))
+
+
+def test_a_program_does_not_share_the_port_of_another_one() -> None:
+    async def story() -> None:
+        stop = asyncio.Event()
+        stop.set()
+
+        async def listens() -> None:
+            raise AssertionError
+
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the server of another program does
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+
+            with pytest.raises(
+                OSError, match=f"127.0.0.1:{port} cannot be used .Address already in use.; name another one with --host and --port"
+            ):
+                await serve(restate_app([process("plain")]), "127.0.0.1", port, stop, listens)
+
+    asyncio.run(story())
