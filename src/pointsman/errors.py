@@ -79,10 +79,10 @@ class UnknownProcess(PointsmanError):
 
 
 class UnknownCase(PointsmanError):
-    """No case has the number `case`."""
+    """No case has the number `case`, or none of this `process`, if one is named."""
 
-    def __init__(self, case: int) -> None:
-        super().__init__(f"there is no case {case}; look for its number in the list of cases.")
+    def __init__(self, case: int, process: str = "") -> None:
+        super().__init__(f"there is no case {case}{process and f' of process {process!r}'}; look for its number in the list of cases.")
         self.case = case
 
 

@@ -9,13 +9,17 @@ import asyncio
 import heapq
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
+import httpx
 from restate import TerminalError
 from restate.server_context import restate_context_is_replaying
 
+from pointsman.restate import RestateClient
 from pointsman.restate.objects import objects
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -171,3 +175,33 @@ class Objects:
                 raise AssertionError(f"{handler} was refused: {refused}") from None
         if until != float("inf"):
             self.clock.advance(max(0.0, until - self.clock.now()))
+
+
+def client_of(objects: Objects) -> RestateClient:
+    """A client of the handlers of these objects."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        *_, key, handler = unquote(request.url.path).split("/")
+        try:
+            told = await objects.call(handler, key, json.loads(request.content) if request.content else None)
+        except TerminalError as refused:
+            return httpx.Response(refused.status_code, json={"message": refused.message})
+        return httpx.Response(200, json=told)
+
+    return client_that(answer)
+
+
+def client_that(answers: Callable[[httpx.Request], Any]) -> RestateClient:
+    """A client of a server that answers so."""
+    client = RestateClient("http://restate.test")
+    client._http = httpx.AsyncClient(transport=httpx.MockTransport(answers), base_url="http://restate.test")
+    return client
+
+
+def raises(error: Exception) -> Callable[[httpx.Request], Any]:
+    """An answer that does not come."""
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    return answer

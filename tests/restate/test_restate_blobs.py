@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import pytest
 from box import DEADLY, letters
 from objects_in_memory import Died, Objects
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from restate import TerminalError
 
 from pointsman import Blob, Process, Refused, State, finish, otherwise, when
+from pointsman.errors import StoreAway
 from pointsman.restate import BlobFolder, RestateClient
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -175,7 +175,7 @@ def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered
 async def stored(cases: RestateClient, content: bytes) -> Blob:
     """Store a blob, again if a busy machine does not answer in time."""
     while True:
-        with suppress(httpx.TimeoutException):
+        with suppress(StoreAway):
             return await cases.store_blob(content)
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import pytest
 from parcels import CONTROL, EFFECTS, Deaths
 
-from pointsman import PointsmanError
+from pointsman import PointsmanError, StoreAway
 from pointsman.restate import RestateClient
 from restate_server import Server, Supervised, free_ports
 from tiers import figure, seed
@@ -87,7 +86,7 @@ class Story:
         """The answer to a question that may be asked again, because the server may be away."""
         while True:
             assert time.monotonic() < self._ends_at
-            with suppress(httpx.TransportError):
+            with suppress(StoreAway):
                 return await ask()
             await asyncio.sleep(LOOK_SECONDS)
 

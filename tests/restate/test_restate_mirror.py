@@ -9,13 +9,11 @@ from hashlib import md5
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import httpx
 import pytest
-from objects_in_memory import Died, Objects
+from objects_in_memory import Died, Objects, client_of, client_that, raises
 from orders import Outside, orders
-from restate import TerminalError
 from typer.testing import CliRunner
 
 from pointsman import Engine, Refused, Status, StoreError
@@ -23,7 +21,6 @@ from pointsman.cli.main import app
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
 from pointsman.integrations.restate_pages import mirrored
-from pointsman.restate import RestateClient
 from pointsman.restate.mirror import Mark, Mirror, Mirrored
 from pointsman.restate.work import Work
 from pointsman.server.access import LocalAccess
@@ -240,24 +237,33 @@ def test_a_case_that_cannot_be_copied_is_named_and_the_others_are_copied(shop: S
     asyncio.run(story())
 
 
-def test_an_answer_whose_fate_is_unknown_says_so_and_the_pages_go_on(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            httpx.ReadError(""),
+            r"at http://restate\.test does not answer \(ReadError\), and may have taken this; look at the case before you repeat it",
+        ),
+        (httpx.ConnectError(""), r"no Restate server takes calls at http://restate\.test; start it, or correct the ingress \(--ingress\)"),
+    ],
+)
+def test_an_answer_that_got_no_answer_says_whether_it_may_have_been_taken_and_the_pages_go_on(
+    shop: Shop, error: Exception, told: str
+) -> None:
     async def story() -> None:
         await shop.start("coffee", 1)
-        lost = RestateClient("http://restate.test")
-        lost._http = httpx.AsyncClient(transport=httpx.MockTransport(unreachable), base_url="http://restate.test")
-        async with lost, mirrored(shop.file, shop.processes, shop.cases, lost, clock=shop.objects.clock) as engine:
+        async with (
+            client_that(raises(error)) as lost,
+            mirrored(shop.file, shop.processes, shop.cases, lost, clock=shop.objects.clock) as engine,
+        ):
             token = (await engine.pending(1)).token
 
-            with pytest.raises(StoreAway, match="may have taken this; look at the case before you repeat it"):
+            with pytest.raises(StoreAway, match=told):
                 await engine.resume(token, {"agreed": True, "by": "ada"}, by="ada")
 
             assert (await engine.pending(1)).token == token
 
     asyncio.run(story())
-
-
-def unreachable(request: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("nobody listens")
 
 
 @pytest.mark.parametrize(
@@ -293,27 +299,11 @@ def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_en
     asyncio.run(story())
 
 
-def in_memory(objects: Objects) -> RestateClient:
-    """A client of the handlers of these objects."""
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        _, _, key, handler = unquote(request.url.path).split("/")
-        try:
-            told = await objects.call(handler, key, json.loads(request.content) if request.content else None)
-        except TerminalError as refused:
-            return httpx.Response(refused.status_code, json={"message": refused.message})
-        return httpx.Response(200, json=told)
-
-    client = RestateClient("http://restate.test")
-    client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://restate.test")
-    return client
-
-
 def test_the_pages_show_a_task_and_send_its_answer_to_restate(shop: Shop) -> None:
     async def story() -> None:
         await shop.start("coffee", 1)
         async with (
-            in_memory(shop.objects) as handlers,
+            client_of(shop.objects) as handlers,
             mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(create_app(engine, LocalAccess("ada", "a token"), pages())), base_url="http://127.0.0.1"
@@ -325,12 +315,17 @@ def test_the_pages_show_a_task_and_send_its_answer_to_restate(shop: Shop) -> Non
             form = {**hidden, "answer.agreed": "true", "answer.by": "Ada", "edit.price": "500"}
 
             answered = await client.post("/cases/1/task", data=form, headers=BROWSER)
-            again = await client.post("/cases/1/task", data=form, headers=BROWSER)
+            again = await client.post("/cases/1/task", data={**form, "answer.agreed": "false"}, headers=BROWSER)
+            by_the_api = await client.post(
+                "/api/v1/cases/1/answer", json={"digest": form["digest"], "answer": {"agreed": False, "by": "Ben"}}
+            )
 
             assert "/cases/1/task" in listed
             assert "coffee" in page
             assert answered.status_code == 303
             assert again.status_code == 409
+            assert "approval was answered by <strong>ada</strong>" in again.text
+            assert (by_the_api.status_code, by_the_api.json()["by"]) == (409, "ada")
             shown = await shop.objects.call("show", "orders:1")
             assert (shown["fields"]["approval"], shown["fields"]["price"]) == ({"agreed": True, "by": "Ada"}, 500)
             assert (await engine.case(1)).revision == shown["revision"]
@@ -344,7 +339,7 @@ def test_what_an_operator_does_on_a_mirror_is_done_on_restate_or_refused(shop: S
         for number in (1, 2):
             await shop.start("coffee", number)
         async with (
-            in_memory(shop.objects) as handlers,
+            client_of(shop.objects) as handlers,
             mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
         ):
             await engine.assign(1, "bo", by="ada", note="your client")

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import State
 from pointsman.errors import NotWaiting, Refused, StoreAway, StoreError
-from pointsman.kernel.answering import Pending
+from pointsman.kernel.answering import Pending, too_late
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow
@@ -27,7 +26,6 @@ from pointsman.store.mirror import open_mirror
 
 log = logging.getLogger("pointsman")
 
-T = TypeVar("T")
 S = TypeVar("S", bound=State)
 
 
@@ -52,7 +50,7 @@ class MirrorEngine(Engine):
         if correlation is not None:
             raise Refused("a start takes no correlation key on Restate; send a message instead.")
         name = process if isinstance(process, str) else process.name
-        started = Started(*await _sent(self._client.start(name, state, key=key, tenant=tenant, priority=priority)))
+        started = Started(*await self._client.start(name, state, key=key, tenant=tenant, priority=priority))
         await self._copy(name, started.case)
         return started
 
@@ -61,7 +59,7 @@ class MirrorEngine(Engine):
     ) -> Delivered:  # fmt: skip
         """Send a message; see `RestateClient.send`."""
         to = process if isinstance(process, str) else process.name
-        delivered = await _sent(self._client.send(to, message, name=name, key=key, tenant=tenant, priority=priority))
+        delivered = await self._client.send(to, message, name=name, key=key, tenant=tenant, priority=priority)
         if delivered.case is not None:
             await self._copy(to, delivered.case)
         return Delivered(delivered.case, cast("How", delivered.how))
@@ -70,6 +68,9 @@ class MirrorEngine(Engine):
         """Return the pause at which a case waits; see `Engine.pending`."""
         row = await self.case(case)
         if row.status is not Status.WAITING:
+            pause = await self.reader.pause(case)
+            if pause is not None and pause.closed == "answered":
+                raise too_late(next(process for process in self.processes if process.name == row.process), row, pause)
             raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
         return await super().pending(case)
 
@@ -115,8 +116,10 @@ class MirrorEngine(Engine):
             self._fail(error)
 
     async def _do(self, row: CaseRow, call: Awaitable[object]) -> CaseRow:
-        await _sent(call)
-        await self._copy(row.process, row.id)
+        try:
+            await call
+        finally:  # also if it is refused: the case may have changed since it was copied
+            await self._copy(row.process, row.id)
         return await self.case(row.id)
 
     async def _copy(self, process: str, case: int) -> None:
@@ -124,16 +127,6 @@ class MirrorEngine(Engine):
         with suppress(StoreAway):
             await self._mirror.look_at(process, case)
             self._appended()
-
-
-async def _sent(call: Awaitable[T]) -> T:
-    """Make a call. Raises StoreAway if its answer is unknown."""
-    try:
-        return await call
-    except httpx.HTTPError as error:
-        raise StoreAway(
-            f"Restate does not answer ({type(error).__name__}), and may have taken this; look at the case before you repeat it."
-        ) from None
 
 
 @asynccontextmanager

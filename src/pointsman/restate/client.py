@@ -1,9 +1,10 @@
 """Start cases on Restate, answer their pauses and operate them, over the HTTP of its server."""
 
 import random
+import re
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import quote
 
 import httpx
@@ -11,12 +12,17 @@ from pydantic_core import to_jsonable_python
 
 from pointsman import errors
 from pointsman.definition.state import Blob, State
-from pointsman.errors import PointsmanError, Refused
+from pointsman.errors import InputInvalid, PointsmanError, Refused, StoreAway, StoreError
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.record import BLOBS, NAME, SERVICE, key_of, numbers, seed_of
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
+LARGE_BYTES = (
+    32 * 2**20 - 2**16
+)  # what Restate takes in one request, if its settings do not say otherwise, and the head of the request beside it
+
+_ANSWERED = re.compile(r"case \d+ was already answered by (.*); nothing was changed\.", re.DOTALL)
 
 
 class Started(NamedTuple):
@@ -34,11 +40,15 @@ class Delivered(NamedTuple):
 
 
 class RestateClient:
-    """The cases of a Restate cluster. `ingress` and `admin` are the addresses of its server. Raises Refused and what httpx raises."""
+    """The cases of a Restate cluster. `ingress` is where its server takes calls, such as http://127.0.0.1:8080.
 
-    def __init__(self, ingress: str, admin: str | None = None) -> None:
+    Each method raises UnknownCase if there is no such case, Refused if the case does not take this, StoreAway if the server does not answer, and
+    StoreError if there is none at this address. An error with "may have taken this" leaves open whether the call was made.
+    """
+
+    def __init__(self, ingress: str) -> None:
         self._http = httpx.AsyncClient(base_url=ingress, timeout=ANSWER_SECONDS, trust_env=False)
-        self._admin = admin
+        self._ingress = ingress
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,6 +63,9 @@ class RestateClient:
 
         Without a `key`, a start whose answer was lost may have started a case. Raises InputInvalid and UnknownProcess.
         """
+        if not isinstance(inputs, Mapping | State):
+            kind = type(inputs).__name__
+            raise InputInvalid(f"process {process!r} cannot start with a {kind}; give it its state, or a mapping of its inputs.")
         seed = seed_of(process, tenant, key) if key is not None else f"{random.SystemRandom().getrandbits(SEED_BITS):x}"
         given = dict(inputs) if isinstance(inputs, Mapping) else {name: getattr(inputs, name) for name in inputs.model_fields_set}
         asked = {"seed": seed, "inputs": to_jsonable_python(given), "key": key, "tenant": tenant, "priority": priority}
@@ -63,7 +76,7 @@ class RestateClient:
         raise AssertionError(seed)
 
     async def show(self, process: str, case: int) -> dict[str, Any]:
-        """Return a case: its row, fields, open pause and effects. Values of private fields are hidden. Raises UnknownCase."""
+        """Return a case: its row, fields, open pause and effects. Values of private fields are hidden."""
         return await self.call(process, case, "show", None)
 
     async def events(self, process: str, case: int) -> list[dict[str, Any]]:
@@ -74,7 +87,10 @@ class RestateClient:
     async def answer(
         self, process: str, case: int, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None
     ) -> Status:  # fmt: skip
-        """Give a pause its answer, once. Raises AnswerInvalid, AlreadyAnswered, Stale and NotWaiting."""
+        """Give a pause its answer, once. Raises AnswerInvalid, AlreadyAnswered, Stale and NotWaiting.
+
+        `Stale.current` is None: `show` tells what the case asks now.
+        """
         asked = {"token": token, "answer": to_jsonable_python(answer), "by": by, "edits": to_jsonable_python(edits or {})}
         return Status((await self.call(process, case, "answer", asked))["status"])
 
@@ -115,37 +131,66 @@ class RestateClient:
         return Delivered(**await self._post(f"/{SERVICE}/send", asked))
 
     async def store_blob(self, content: bytes) -> Blob:
-        """Store a large value with the programs that serve, before a case or a message refers to it. Raises Refused if they have no store."""
-        response = await self._http.post(f"/{BLOBS}/store_blob", content=content, headers={"content-type": "application/octet-stream"})
-        if response.is_success:
-            return Blob.model_validate_json(response.content)
-        raise _error(response)
+        """Store a large value with the programs that serve, before a case or a message refers to it.
+
+        Raises Refused if they have no store, and StoreError if Restate does not take so large a request.
+        """
+        headers = {"content-type": "application/octet-stream"}
+        return Blob(**await self._answer(f"/{BLOBS}/store_blob", content=content, headers=headers))
 
     async def call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
         """Call a handler of a case with a value of JSON (None: with nothing), and return what it answers."""
-        return await self._post(f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}", asked)
+        path = f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}"
+        try:
+            return await self._post(path, asked)
+        except _NoCase:
+            raise errors.UnknownCase(case, process) from None
 
     async def _post(self, path: str, asked: object) -> dict[str, Any]:
-        response = await (self._http.post(path) if asked is None else self._http.post(path, json=asked))
-        if response.is_success:
-            found: dict[str, Any] = response.json()
-            return found
-        raise _error(response)
+        return await (self._answer(path) if asked is None else self._answer(path, json=asked))
+
+    async def _answer(self, path: str, **sent: Any) -> dict[str, Any]:
+        """What the server answers. Raises the error that it tells, StoreAway and StoreError."""
+        request = self._http.build_request("POST", path, **sent)
+        try:
+            response = await self._http.send(request)
+        except httpx.UnsupportedProtocol:
+            raise StoreError(
+                f"{self._ingress!r} is no address of a server; write the ingress of Restate with http:// or https://."
+            ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise StoreAway(f"no Restate server takes calls at {self._ingress}; start it, or correct the ingress (--ingress).") from None
+        except httpx.HTTPError as error:
+            if (size := len(request.content)) > LARGE_BYTES:
+                raise StoreError(
+                    f"Restate did not take a request of {size:,} bytes; it takes 32 MiB, if its settings do not say otherwise."
+                ) from None
+            what = f"the Restate server at {self._ingress} does not answer ({type(error).__name__})"
+            raise StoreAway(f"{what}, and may have taken this; look at the case before you repeat it.") from None
+        try:
+            told = response.json()
+            if response.is_success:
+                return cast("dict[str, Any]", told)
+            raise _error(response.status_code, str(told["message"]))
+        except (ValueError, KeyError, TypeError):
+            what = f"no ingress of a Restate server answers at {self._ingress} (HTTP {response.status_code})"
+            raise StoreError(f"{what}; correct the ingress (--ingress).") from None
 
 
-def _error(response: httpx.Response) -> PointsmanError:
-    try:
-        told = str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        told = response.text
+class _NoCase(PointsmanError):
+    """The server has no such case."""
+
+
+def _error(status: int, told: str) -> PointsmanError:
     name, _, message = told.partition(": ")
     kind = getattr(errors, name, None)
     if kind is errors.AlreadyAnswered:
-        return errors.AlreadyAnswered(message, by="")
+        answered = _ANSWERED.fullmatch(message)
+        return errors.AlreadyAnswered(message, by=answered[1] if answered else "")
     if kind is errors.Stale:
         return errors.Stale(message, current=None)
     if kind is errors.UnknownCase:
-        return Refused(message)
+        return _NoCase(message)
     if isinstance(kind, type) and issubclass(kind, PointsmanError):
         return kind(message)
-    return Refused(f"Restate answered with {response.status_code}: {told}")
+    return Refused(f"Restate answered with {status}: {told}")

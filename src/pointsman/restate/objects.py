@@ -34,7 +34,7 @@ from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
-from pointsman.restate.record import NAME, PROCESSES, Message, Permitted, Record, Stamped, key_of, numbers, place_of, seed_of
+from pointsman.restate.record import NAME, PROCESSES, Message, Permitted, Record, Refusing, Stamped, key_of, numbers, place_of, seed_of
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
 from pointsman.restate.work import Work
 
@@ -61,6 +61,12 @@ def _named(key: str) -> tuple[str, int]:
     if not number.isdecimal():
         raise TerminalError(f"UnknownCase: {key!r} is not the key of a case; write it as process:number.", 404)
     return name, int(number)
+
+
+def _unknown(key: str) -> Refusing:
+    """What a caller is told of a case that does not exist. Raises TerminalError."""
+    name, number = _named(key)
+    return refusing(UnknownCase(number, name))
 
 
 def _delay(seconds: float) -> timedelta | None:
@@ -218,12 +224,14 @@ class _Handlers:
         """Tell of the case."""
         record = await ctx.get("case", _RECORD)
         if record is None:
-            raise refusal(refusing(UnknownCase(_named(ctx.key())[1])))
+            raise refusal(_unknown(ctx.key()))
         return shown(self._work, record)
 
     async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
         """Tell the events of the case."""
         names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
+        if not names:
+            raise refusal(_unknown(ctx.key()))
         return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
 
     async def _change(self, ctx: ObjectContext, do: Callable[[Turn], None], error: type[PointsmanError] = Refused) -> dict[str, Any]:
@@ -232,7 +240,7 @@ class _Handlers:
 
         async def turn() -> TurnResult:
             if record is None:
-                return TurnResult(refused=refusing(UnknownCase(_named(ctx.key())[1])))
+                return TurnResult(refused=_unknown(ctx.key()))
             one = Turn(self._work, record)
             try:
                 do(one)

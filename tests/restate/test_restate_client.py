@@ -1,0 +1,115 @@
+"""The client of cases on Restate: each of its errors is one sentence, of the class that its docstring names."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from objects_in_memory import Objects, client_of, client_that, raises
+from orders import Outside, orders
+
+from pointsman.errors import AlreadyAnswered, InputInvalid, StoreAway, StoreError, UnknownCase
+from pointsman.restate import RestateClient
+from pointsman.restate.client import LARGE_BYTES
+from pointsman.restate.work import Work
+from pointsman.testing.clock import ManualClock
+
+Use = Callable[[RestateClient], Awaitable[Any]]
+
+
+def shop() -> Objects:
+    objects = Objects(ManualClock())
+    objects.serve(Work([orders()], {"outside": Outside()}, clock=objects.clock, random=Random(7)))
+    return objects
+
+
+async def error_of(client: RestateClient, use: Use) -> Exception:
+    async with client:
+        with pytest.raises(Exception) as told:
+            await use(client)
+    return told.value
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cases: cases.show("orders", 7),
+        lambda cases: cases.events("orders", 7),
+        lambda cases: cases.cancel("orders", 7, by="otto", why="a mistake"),
+    ],
+)
+def test_a_case_that_does_not_exist_is_unknown_by_its_number_and_process(use: Use) -> None:
+    error = asyncio.run(error_of(client_of(shop()), use))
+
+    assert (type(error), str(error)) == (UnknownCase, "there is no case 7 of process 'orders'; look for its number in the list of cases.")
+
+
+def test_a_second_answer_is_told_who_gave_the_first(tmp_path: Path) -> None:
+    async def story() -> Exception:
+        objects = shop()
+        async with client_of(objects) as cases:
+            case, _ = await cases.start("orders", {"item": "coffee"})
+            await objects.work(until=objects.clock.now() + 60)
+            token = (await cases.show("orders", case))["pause"]["token"]
+            await cases.answer("orders", case, token, {"agreed": True, "by": "ada; or so"}, by="ada; or so")
+            return await error_of(cases, lambda cases: cases.answer("orders", case, token, {"agreed": False, "by": "ben"}, by="ben"))
+
+    error = asyncio.run(story())
+
+    assert isinstance(error, AlreadyAnswered)
+    assert error.by == "ada; or so"
+
+
+def test_inputs_that_are_no_mapping_are_refused_before_anything_is_sent() -> None:
+    nobody = client_that(raises(AssertionError("it was sent")))
+
+    error = asyncio.run(error_of(nobody, lambda cases: cases.start("orders", [1])))
+
+    assert isinstance(error, InputInvalid)
+    assert "cannot start with a list" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("client", "error", "told"),
+    [
+        (lambda: client_that(raises(httpx.ConnectError(""))), StoreAway, "no Restate server takes calls at http://restate.test; start it"),
+        (lambda: client_that(raises(httpx.ReadTimeout(""))), StoreAway, "does not answer (ReadTimeout), and may have taken this"),
+        (
+            lambda: client_that(lambda _: httpx.Response(404)),
+            StoreError,
+            "no ingress of a Restate server answers at http://restate.test (HTTP 404)",
+        ),
+        (
+            lambda: client_that(lambda _: httpx.Response(200, text="<html>")),
+            StoreError,
+            "no ingress of a Restate server answers at http://",
+        ),
+        (
+            lambda: RestateClient("localhost:8080"),
+            StoreError,
+            "'localhost:8080' is no address of a server; write the ingress of Restate with http://",
+        ),
+        (
+            lambda: RestateClient("restate.test"),
+            StoreError,
+            "'restate.test' is no address of a server; write the ingress of Restate with http://",
+        ),
+    ],
+)
+def test_a_server_that_is_away_or_none_is_named_with_its_address(client: Callable[[], RestateClient], error: type, told: str) -> None:
+    raised = asyncio.run(error_of(client(), lambda cases: cases.show("orders", 7)))
+
+    assert type(raised) is error
+    assert told in str(raised)
+
+
+def test_a_blob_that_is_too_large_for_a_request_is_told_so() -> None:
+    closes = client_that(raises(httpx.ReadError("")))
+
+    error = asyncio.run(error_of(closes, lambda cases: cases.store_blob(bytes(LARGE_BYTES + 1))))
+
+    assert type(error) is StoreError
+    assert str(error) == "Restate did not take a request of 33,488,897 bytes; it takes 32 MiB, if its settings do not say otherwise."
