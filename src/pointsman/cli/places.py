@@ -138,13 +138,19 @@ def _load(app: str | None) -> tuple[str, Any]:
 def _imported(place: str, what: str) -> Any:
     """Import `module:attribute`, also from the current folder. Raises PlaceUnknown, which says `what` it was to be."""
     module, _, attribute = place.partition(":")
+    if not module or not attribute:
+        raise PlaceUnknown(f"{what} {place!r} does not name both a module and an attribute; write it as module:attribute.")
     sys.path.insert(0, str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module may raise anything when it is imported
+    except PointsmanError as error:
+        raise PlaceUnknown(f"{what} {place!r} cannot be imported: {error}") from None
+    except (ImportError, AttributeError) as error:
         raise PlaceUnknown(
             f"{what} {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it."
         ) from None
+    except Exception as error:  # a module may raise anything when it is imported
+        raise PlaceUnknown(f"{what} {place!r} cannot be imported ({type(error).__name__}: {error}); correct that module.") from None
     finally:
         sys.path.pop(0)
 
