@@ -21,7 +21,7 @@ from pointsman.cli.main import app
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
 from pointsman.integrations.restate_pages import mirrored
-from pointsman.restate.mirror import Mark, Mirror, Mirrored
+from pointsman.restate.mirror import Mark, Mirror, Mirrored, QueryEndpoint
 from pointsman.restate.work import Work
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
@@ -267,20 +267,79 @@ def test_an_answer_that_got_no_answer_says_whether_it_may_have_been_taken_and_th
 
 
 @pytest.mark.parametrize(
-    ("db", "told"),
-    [("postgresql://ada@db.test/cases", "a mirror is a file, and postgresql://ada@db.test/cases is none"), ("mirror.db", "does not answer (ConnectError)")],
-)  # fmt: skip
-def test_the_command_says_in_one_sentence_why_it_cannot_copy(db: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ("more", "told"),
+    [
+        (["--db", "postgresql://ada@db.test/cases"], "a mirror is a file, and postgresql://ada@db.test/cases is none"),
+        ([], "does not answer (ConnectError); start it, or correct --admin."),
+        (["--admin", "localhost:9070"], "'localhost:9070' is no address of a server; write --admin with http:// or https://."),
+    ],
+)
+def test_the_command_says_in_one_sentence_why_it_cannot_copy(
+    more: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     [port] = free_ports(1)
+    command = ["restate", "mirror", "--app", "server.serving:claims", "--db", "mirror.db", "--admin", f"http://127.0.0.1:{port}", *more]
 
-    ran = CliRunner().invoke(
-        app, ["restate", "mirror", "--admin", f"http://127.0.0.1:{port}", "--app", "server.serving:claims", "--db", db]
-    )
+    ran = CliRunner().invoke(app, command)
 
     assert ran.exit_code == 1
     assert told in ran.output
     assert len(ran.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            httpx.Response(400, json={"message": "bad path: /query"}),
+            "no admin API of a Restate server answers at http://restate.test (HTTP 400)",
+        ),
+        (httpx.Response(404), "no admin API of a Restate server answers at http://restate.test (HTTP 404); correct --admin."),
+        (
+            httpx.Response(200, text="<html>"),
+            "no admin API of a Restate server answers at http://restate.test (HTTP 200); correct --admin.",
+        ),
+        (
+            httpx.Response(500, json={"message": "too many\nfiles"}),
+            "the Restate server at http://restate.test cannot tell its cases now (too many).",
+        ),
+    ],
+)
+def test_a_server_that_tells_no_cases_is_no_admin_api_or_says_why(answer: httpx.Response, told: str) -> None:
+    async def story() -> None:
+        async with QueryEndpoint("http://restate.test") as cases:
+            cases._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://restate.test")
+            await cases.marks()
+
+    with pytest.raises(StoreAway) as raised:
+        asyncio.run(story())
+
+    assert told in str(raised.value)
+
+
+def test_a_mirror_names_once_the_processes_that_it_leaves_out(shop: Shop) -> None:
+    async def story() -> tuple[Mirrored, Mirrored]:
+        for number in (1, 2):
+            await shop.start("coffee", number)
+        shop.processes = [claims]
+        async with shop.mirror() as mirror:
+            return await mirror.look(), await mirror.look()
+
+    first, second = asyncio.run(story())
+
+    assert first == (0, 0, 0, ("2 cases of 'orders' are left out; name that process with --app, too.",))
+    assert second == (0, 0, 0, ())
+
+
+def test_a_command_on_a_mirror_names_the_pages_before_it_asks_for_any_code(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.file.parent)
+    asyncio.run(shop.look())
+
+    ran = CliRunner().invoke(app, ["cancel", "1", "--why", "a mistake", "--by", "ada", "--db", "mirror.db"])
+
+    assert ran.exit_code == 1
+    assert "mirror.db is a mirror of cases that run on Restate, and no engine runs them here; repeat this while" in ran.output
 
 
 def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_engine(shop: Shop, tmp_path: Path) -> None:
@@ -295,6 +354,9 @@ def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_en
                 pass
         with pytest.raises(StoreError, match=r"cases\.db is the database of an engine, not a mirror"):
             await open_mirror(tmp_path / "cases.db")
+        async with shop.mirror():
+            with pytest.raises(StoreError, match=r"mirror\.db is open in another program \(process "):
+                await open_mirror(shop.file)
 
     asyncio.run(story())
 

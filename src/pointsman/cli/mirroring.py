@@ -11,7 +11,7 @@ import typer
 from pointsman.cli.places import database, load_processes, shown
 from pointsman.cli.serving import HOST, PORT
 from pointsman.cli.subscribing import NotInstalled
-from pointsman.cli.terminal import App, Db, or_exit
+from pointsman.cli.terminal import App, or_exit
 from pointsman.definition.counts import format_count
 from pointsman.errors import StoreError
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from pointsman.definition.process import AnyProcess
     from pointsman.restate.mirror import Mirrored
 
+MirrorDb = Annotated[
+    str | None,
+    typer.Option("--db", metavar="FILE", help="The file of the mirror (default: POINTSMAN_DB, or pyproject.toml).", show_default=False),
+]
 Admin = Annotated[str, typer.Option(metavar="URL", help="The admin API of the Restate server.")]
 
 
 def mirror(
     admin: Admin,
-    db: Db = None,
+    db: MirrorDb = None,
     app: App = None,
     every: Annotated[
         float | None,
@@ -41,7 +45,7 @@ def mirror(
 def pages(
     ingress: Annotated[str, typer.Option(metavar="URL", help="Where the Restate server takes calls.")],
     admin: Admin,
-    db: Db = None,
+    db: MirrorDb = None,
     app: App = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = PORT,

@@ -22,6 +22,7 @@ from pointsman.definition.counts import format_count
 from pointsman.errors import PointsmanError, Refused, StoreError
 from pointsman.operations.decided import answered_alike, decided_since, last_event
 from pointsman.operations.history import history_of, step_text
+from pointsman.store.sqlite_file import refuse_mirror
 from pointsman.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -373,7 +374,10 @@ async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
     from pointsman.server.app import create_app  # noqa: PLC0415
 
     token = random.SystemRandom().randbytes(KEY_BYTES).hex()
-    place, processes = at.place, load_processes(at.app)
+    place = at.place
+    if isinstance(place, Path):
+        refuse_mirror(place)  # before the code is asked for, which would not help
+    processes = load_processes(at.app)
     settings = {"resources": load_resources(at.resources)} if isinstance(place, Path) else {"concurrency": 0}
 
     def recorded(who: str, did: str, about: dict[str, Any]) -> None:

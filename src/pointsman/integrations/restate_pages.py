@@ -138,7 +138,8 @@ async def mirrored(
     store = await open_mirror(file)
     try:
         mirror = Mirror(cases, store, processes, clock)
-        await mirror.look()
+        for sentence in (await mirror.look()).left_out:
+            log.warning("%s", sentence)
         async with MirrorEngine.open(file, processes, concurrency=0, store=store, clock=clock) as engine:
             engine.connect(client, mirror)
             following = asyncio.create_task(engine.follow(seconds, stop))

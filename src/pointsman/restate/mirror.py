@@ -5,9 +5,9 @@ megabytes at once. The file has the marks of its copies: whoever is interrupted 
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import md5
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import httpx
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import StoreAway
+from pointsman.errors import StoreAway, StoreError
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.words import search_write
 from pointsman.restate.journal import UNFIT, Json
@@ -93,15 +94,19 @@ class QueryEndpoint:
     async def _rows(self, statement: str) -> list[dict[str, Any]]:
         try:
             response = await self._http.post("/query", json={"query": statement}, headers={"Accept": "application/json"})
-            told: dict[str, Any] = response.json() if response.content else {}
-        except (httpx.HTTPError, ValueError) as error:
+        except httpx.UnsupportedProtocol:
+            raise StoreError(f"{self._admin!r} is no address of a server; write --admin with http:// or https://.") from None
+        except httpx.HTTPError as error:
             raise StoreAway(
                 f"the Restate server at {self._admin} does not answer ({type(error).__name__}); start it, or correct --admin."
             ) from None
-        if not response.is_success:
-            [why, *_] = str(told.get("message", response.status_code)).splitlines() or [""]
-            raise StoreAway(f"the Restate server at {self._admin} cannot tell its cases now ({why}).")
-        return list(told["rows"])
+        with suppress(ValueError, KeyError, TypeError):
+            if response.is_success:
+                return list(response.json()["rows"] if response.content else ())
+            if response.is_server_error:
+                [why, *_] = str(response.json()["message"]).splitlines() or [""]
+                raise StoreAway(f"the Restate server at {self._admin} cannot tell its cases now ({why}).")
+        raise StoreAway(f"no admin API of a Restate server answers at {self._admin} (HTTP {response.status_code}); correct --admin.")
 
 
 class Mirror:
@@ -119,16 +124,25 @@ class Mirror:
     async def look(self) -> Mirrored:
         """Copy the cases that have changed, and delete the copies of those that are gone. Raises StoreAway and StoreError."""
         async with self._one_at_a_time:
-            known = await self._begun()
-            there = {key: mark for key, mark in (await self._cases.marks()).items() if key.rpartition(":")[0] in self._searchable}
+            marks, first, known = await self._cases.marks(), self._marks is None, await self._begun()
+            there = {key: mark for key, mark in marks.items() if key.rpartition(":")[0] in self._searchable}
             changed = {key: mark.size for key, mark in there.items() if known.get(key) != mark.text}
-            copied, left_out = 0, list[str]()
+            copied, left_out = 0, self._not_named(marks) if first else []
             for keys in _batches(changed):
                 told = await self._copy(keys)
                 copied, left_out = copied + len(keys) - len(told), left_out + told
             gone = [key for key in known if key not in there]
             await self._remove(gone)
             return Mirrored(copied, len(gone), len(known), tuple(left_out))
+
+    def _not_named(self, marks: Iterable[str]) -> list[str]:
+        """A sentence about each process that has cases, and is not one of the mirror's."""
+        others = Counter(key.rpartition(":")[0] for key in marks)
+        return [
+            f"{format_count(number, 'case')} of {process!r} {'is' if number == 1 else 'are'} left out; name that process with --app, too."
+            for process, number in sorted(others.items())
+            if process not in self._searchable
+        ]
 
     async def look_at(self, process: str, case: int) -> None:
         """Copy one case. Raises StoreAway and StoreError."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pointsman.errors import Refused, StoreError
+from pointsman.errors import Refused, StoreError, StoreLocked
 from pointsman.kernel.events import Kind
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventWrite, FieldRow, MessageRow, PauseRow, Transition
 from pointsman.kernel.words import SearchWrite
@@ -110,7 +110,10 @@ async def open_mirror(path: Path | str) -> MirrorStore:
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; make it, or name another file.")
     lock = FileLock(path)
-    lock.acquire()
+    try:
+        lock.acquire()
+    except StoreLocked as error:  # by a program that runs no engine
+        raise StoreLocked(str(error).replace("open in another engine", "open in another program")) from None
     try:
         connection = open_writer(path, mirror=True)
         try:

@@ -428,9 +428,19 @@ def mirrors(connection: sqlite3.Connection) -> bool:
 def _refuse_mirror(connection: sqlite3.Connection, path: Path) -> None:
     if mirrors(connection):
         raise StoreError(
-            f"{path} is a mirror of cases that run on Restate, and no engine runs them here; answer and operate them with RestateClient, or on the"
-            f" pages of `pointsman restate pages --db {path} --ingress URL --admin URL`."
+            f"{path} is a mirror of cases that run on Restate, and no engine runs them here; repeat this while"
+            f" `pointsman restate pages --db {path} --ingress URL --admin URL` runs, or use RestateClient."
         )
+
+
+def refuse_mirror(path: Path) -> None:
+    """Raise StoreError if a file is a mirror. What else is wrong with it is left to those who open it."""
+    try:
+        connection = connect_read_only(path)
+    except StoreError:
+        return
+    with contextlib.closing(connection):
+        _refuse_mirror(connection, path)
 
 
 def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:
