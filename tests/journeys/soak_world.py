@@ -70,11 +70,12 @@ class Worker:
     async def listen(self) -> None:
         assert self.process.stdout is not None
         while (line := await self.process.stdout.readline()).endswith(b"\n"):  # it may die while it speaks
-            self.last = line.decode().strip()
-            if self.last.startswith("{"):
+            if line.startswith(b"{"):  # an answer, which may come after its last word
                 told = json.loads(line)
                 self.waiting.pop(told["id"]).set_result(told)
-            elif self.last == "ready":
+                continue
+            self.last = line.decode().strip()
+            if self.last == "ready":
                 self.ready.set()
         self.ready.set()
         for answer in self.waiting.values():

@@ -144,6 +144,24 @@ def test_a_reserved_word_is_no_schema(postgres: Server, word: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_transaction_runs_again_that_was_silent_once_because_its_process_was_stopped(postgres: Server, postgres_url: str) -> None:
+    async def scenario(store: PostgresStore) -> None:
+        case, sessions = await new_case(store, status=Status.RUNNING), list[int]()
+
+        def work(db: Database) -> Transition:
+            seconds = 0 if sessions else 1
+            [[session, _]] = db.execute(f"SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '{seconds}', true)")
+            sessions.append(session)
+            while seconds and postgres.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {session}"):
+                pass
+            return next_of(case, 1, 0)
+
+        await store.transact(work)
+        assert (await revisions(store), len({*sessions})) == ([2], 2)
+
+    run(postgres_url, scenario)
+
+
 @pytest.mark.parametrize("writes_afterwards", [False, True])
 def test_a_transaction_that_is_silent_for_too_long_is_refused(postgres: Server, postgres_url: str, writes_afterwards: bool) -> None:
     async def scenario(store: PostgresStore) -> None:

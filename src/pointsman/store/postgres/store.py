@@ -30,6 +30,7 @@ from pointsman.store.stored_rows import gaps_name, subscriber_name, turn_of, tur
 NOTIFY_SECONDS = 0.05  # between two notifications: each takes a lock that all commits of the server share, and wakes every engine
 POLL_SECONDS = 1.0  # between two looks for commits of other engines, where no notification arrives
 CONFLICTS_MAX = 10  # attempts of a small write that other engines' commits refuse
+SILENT_MAX = 2  # times that a transaction is silent for too long: once, this process may have been stopped
 AGAIN_SECONDS = 0.05  # between two looks at a transaction whose connection has ended, and before it runs again
 
 T = TypeVar("T")
@@ -68,14 +69,18 @@ class PostgresStore(PostgresKeeping, PostgresReader):
 
     async def transact(self, work: Callable[[Database], Transition]) -> int:
         """Commit an author's rows with a transition; see the contract. `work` runs in a thread, and its statements on the server."""
-        loop = asyncio.get_running_loop()
+        loop, silent = asyncio.get_running_loop(), 0
 
         async def write(connection: AsyncConnection[Any]) -> int:
+            nonlocal silent
             try:
                 async with AuthorsDatabase(connection, loop, self.connections) as db:
                     transition = await asyncio.to_thread(work, db)
                 [answer] = await self._writing.apply(connection, [transition])
             except IdleInTransactionSessionTimeout:
+                silent += 1
+                if silent < SILENT_MAX:
+                    raise
                 raise DefinitionError(
                     f"a transaction has said nothing to the database for {self.connections.idle_seconds:g} seconds, and was rolled back; compute in a node before it."
                 ) from None
