@@ -1,8 +1,6 @@
 """Serve processes to a Restate server."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +13,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.restate.blobs import Blobs
 from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
+from pointsman.runtime.listening import bound
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened
@@ -80,9 +79,10 @@ def restate_app(
 async def serve(app: Application, host: str, port: int, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:
     """Serve the application over HTTP/2 without TLS, as a Restate server calls it, until `stop` is set; call `ready` when it listens.
 
-    Then invocations under way may go on for `DRAIN_SECONDS`. Raises OSError if it cannot listen there, and what `ready` raises.
+    Then invocations under way may go on for `DRAIN_SECONDS`. Raises CannotListen, and what `ready` raises.
     """
-    _check_free(host, port)
+    with bound(host, port, "name another one with --host and --port"):
+        pass  # granian would share the port with another program that it serves
     # Of the servers for ASGI, granian is the fastest here: benchmarks/peers/restate.py uses it too.
     server = Server(app, host, port, interface=Interfaces.ASGINL, http=HTTPModes.auto, websockets=False, log_enabled=False)
     serving = asyncio.create_task(server.serve())
@@ -99,15 +99,6 @@ async def serve(app: Application, host: str, port: int, stop: asyncio.Event, rea
             serving.cancel()  # granian itself would wait until the Restate server closes its connections, which it does not
     with suppress(asyncio.CancelledError):
         await serving
-
-
-def _check_free(host: str, port: int) -> None:
-    """Raise OSError if the port is taken: granian would share it with a program that it serves, too."""
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise OSError(f"{host}:{port} cannot be used ({why}); name another one with --host and --port.") from None
 
 
 async def _listens(host: str, port: int, serving: "asyncio.Task[None]") -> None:

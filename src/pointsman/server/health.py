@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
+from pointsman.runtime.listening import bound
 from pointsman.runtime.worker import Worker
 from pointsman.server.app import health, ready
 from pointsman.server.metrics import worker_metrics
-from pointsman.server.running import answering, bound
+from pointsman.server.running import answering
 
 AT_ONCE_MAX = 20  # connections of probes
 

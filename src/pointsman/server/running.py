@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from pointsman.client.running import address_file
-from pointsman.errors import PointsmanError
+from pointsman.runtime.listening import bound
 from pointsman.server.connections import BoundedConnection
 
 GRACE_SECONDS = 5  # for running requests when the program stops
@@ -27,10 +27,6 @@ QUIET: Mapping[str, Any] = {
     "ws": "none",
     "proxy_headers": False,  # they would let a header name the other end of the connection; see `forwarded`
 }
-
-
-class CannotListen(PointsmanError):
-    """The address is taken, or is not one of this machine."""
 
 
 @asynccontextmanager
@@ -48,18 +44,6 @@ async def listening(app: FastAPI, database: Path | str, token: str, host: str, p
                     yield url
             finally:
                 app.state.closing.set()  # streams end now; other requests have GRACE_SECONDS
-
-
-@contextmanager
-def bound(host: str, port: int, mend: str) -> Iterator[tuple[socket.socket, str]]:
-    """Open a socket that listens there while the block runs, and yield it with its address. Raises CannotListen, which says how to `mend` it."""
-    try:
-        opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise CannotListen(f"{host}:{port} cannot be used ({why}); {mend}.") from None
-    with opened:
-        yield opened, f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
 
 
 @asynccontextmanager
