@@ -309,7 +309,7 @@ def test_the_command_says_in_one_sentence_why_it_cannot_copy(
 def test_a_server_that_tells_no_cases_is_no_admin_api_or_says_why(answer: httpx.Response, told: str) -> None:
     async def story() -> None:
         async with QueryEndpoint("http://restate.test") as cases:
-            cases._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://restate.test")
+            cases._admin._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://restate.test")
             await cases.marks()
 
     with pytest.raises(StoreAway) as raised:

@@ -69,9 +69,9 @@ def test_a_program_is_not_registered_that_lacks_a_process_that_was_served_unless
 
 def test_a_wrong_address_is_refused_with_the_option_to_correct(restate: Server) -> None:
     wrong = [
-        ("127.0.0.1:9070", "http://127.0.0.1:1", "--admin 127.0.0.1:9070 is not a URL"),
-        (restate.admin, "127.0.0.1:1", "--address 127.0.0.1:1 is not a URL"),
-        (restate.ingress, "http://127.0.0.1:1", "is not the admin API of a Restate server; correct --admin"),
+        ("127.0.0.1:9070", "http://127.0.0.1:1", "'127.0.0.1:9070' is no address of a server; write --admin with http://"),
+        (restate.admin, "127.0.0.1:1", "'127.0.0.1:1' is no address of a server; write --address with http://"),
+        (restate.ingress, "http://127.0.0.1:1", "no admin API of a Restate server answers at .*; correct --admin"),
         (restate.admin, "http://127.0.0.1:1", "cannot call this program at http://127.0.0.1:1; correct --address"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1", "does not answer .* correct --admin"),
     ]
@@ -96,7 +96,7 @@ def test_a_program_does_not_share_the_port_of_another_one() -> None:
             port = taken.getsockname()[1]
 
             with pytest.raises(
-                OSError, match=f"127.0.0.1:{port} cannot be used .Address already in use.; name another one with --host and --port"
+                PointsmanError, match=f"127.0.0.1:{port} cannot be used .Address already in use.; name another one with --host and --port"
             ):
                 await serve(restate_app([process("plain")]), "127.0.0.1", port, stop, listens)
 

@@ -18,10 +18,9 @@ from pointsman.restate.record import BLOBS, NAME, SERVICE, key_of, numbers, seed
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
-LARGE_BYTES = (
-    32 * 2**20 - 2**16
-)  # what Restate takes in one request, if its settings do not say otherwise, and the head of the request beside it
+LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its head, if its settings do not say otherwise
 
+# An error comes from Restate as one text, so who answered is read out of it.
 _ANSWERED = re.compile(r"case \d+ was already answered by (.*); nothing was changed\.", re.DOTALL)
 
 

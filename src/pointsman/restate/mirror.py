@@ -7,19 +7,18 @@ megabytes at once. The file has the marks of its copies: whoever is interrupted 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from hashlib import md5
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-import httpx
-
 from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import StoreAway, StoreError
+from pointsman.errors import StoreAway
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.words import search_write
+from pointsman.restate.admin import AdminApi, told
 from pointsman.restate.journal import UNFIT, Json
 from pointsman.restate.record import NAME, Record, Stamped, key_of
 from pointsman.runtime.clock import Clock, SystemClock
@@ -70,14 +69,14 @@ class QueryEndpoint:
     """The cases of a cluster, as the admin API of its server at `admin` tells them."""
 
     def __init__(self, admin: str) -> None:
-        self._admin = admin
-        self._http = httpx.AsyncClient(base_url=admin, timeout=QUERY_SECONDS, trust_env=False)
+        self._admin = AdminApi(admin, QUERY_SECONDS)
 
     async def __aenter__(self) -> Self:
+        await self._admin.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._http.aclose()
+        await self._admin.__aexit__(kind, error, trace)
 
     async def marks(self) -> dict[str, Mark]:
         """The mark of each case, by the key of its object. Raises StoreAway."""
@@ -92,21 +91,14 @@ class QueryEndpoint:
         return found
 
     async def _rows(self, statement: str) -> list[dict[str, Any]]:
-        try:
-            response = await self._http.post("/query", json={"query": statement}, headers={"Accept": "application/json"})
-        except httpx.UnsupportedProtocol:
-            raise StoreError(f"{self._admin!r} is no address of a server; write --admin with http:// or https://.") from None
-        except httpx.HTTPError as error:
-            raise StoreAway(
-                f"the Restate server at {self._admin} does not answer ({type(error).__name__}); start it, or correct --admin."
-            ) from None
-        with suppress(ValueError, KeyError, TypeError):
-            if response.is_success:
-                return list(response.json()["rows"] if response.content else ())
-            if response.is_server_error:
-                [why, *_] = str(response.json()["message"]).splitlines() or [""]
-                raise StoreAway(f"the Restate server at {self._admin} cannot tell its cases now ({why}).")
-        raise StoreAway(f"no admin API of a Restate server answers at {self._admin} (HTTP {response.status_code}); correct --admin.")
+        response = await self._admin.ask("POST", "/query", {"query": statement})
+        answer = told(response)
+        if response.is_success and ("rows" in answer or not response.content):
+            return list(answer.get("rows", ()))
+        if response.is_server_error and "message" in answer:
+            [why, *_] = str(answer["message"]).splitlines() or [""]
+            raise StoreAway(f"the Restate server at {self._admin.url} cannot tell its cases now ({why}).")
+        raise self._admin.foreign(response)
 
 
 class Mirror:
