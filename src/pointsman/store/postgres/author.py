@@ -83,7 +83,7 @@ class AuthorsDatabase:
         cursor = AsyncRawCursor(connection)
         async with connection.pipeline():  # which takes one statement at a time: a second one could end the commit
             await cursor.execute(numbered(statement).encode(), list(parameters) or None)
-        # Not in the pipeline: psycopg ends one with a Flush, after which the server does not count how long the transaction is silent.
+        # Not in the pipeline, for the reason that `Writing.run` gives.
         if changed := await rows_of(connection, self._changed, self._ours):
             self._refused = DefinitionError(
                 f"a transaction changes the engine's tables ({changed[0][0]}): {statement[:STATEMENT_SHOWN]!r}; write to tables of your own."

@@ -245,10 +245,16 @@ class Connections:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in a transaction, which is committed at the end, or rolled back by an exception."""
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection() as connection, self.transaction_on(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def transaction_on(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+        """A transaction on this connection, as `transaction` has it."""
+        async with connection.transaction():
             if self.local:
                 await connection.execute(self.local)
-            yield connection
+            yield
 
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         try:

@@ -67,9 +67,7 @@ class LimitChanges:
     async def _apply(self, name: str, changes: Sequence[LimitChange]) -> list[LimitChanged]:
         sql, answers = self._connections.sql, list[LimitChanged]()
         async with self._connections.connection() as connection:
-            async with connection.transaction():
-                if local := self._connections.local:
-                    await connection.execute(local)
+            async with self._connections.transaction_on(connection):
                 before = state = await self._locked(connection, name)
                 for change in changes:
                     answers.append(changed(state, change))
