@@ -21,7 +21,7 @@ from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Kind
 from pointsman.kernel.hiding import hidden, hiding
 from pointsman.kernel.rows import EventRow
-from pointsman.operations.past import refuse_mirror
+from pointsman.operations.past import refuse_without_past
 from pointsman.operations.recorded import COMPENSATES, Past, Recorded, recorded_of
 from pointsman.operations.redaction import unredacted
 from pointsman.runtime.registry import Registry
@@ -190,7 +190,7 @@ async def backtest(
     given twice.
     """
     reader = unredacted(reader)
-    refuse_mirror(reader)
+    refuse_without_past(reader)
     trial = _Trial(Registry(processes), Registry(before) if before else None, selected.since)
     found = await _selected(reader, trial.registry, selected)
     done, total = 0, sum(map(len, found.values()))

@@ -186,14 +186,14 @@ def standing_after_events(row: CaseRow, events: Sequence[EventRow]) -> CaseRow:
     return stood
 
 
-def refuse_mirror(reader: Reader) -> None:
-    """Raise Refused for a mirror."""
+def refuse_without_past(reader: Reader) -> None:
+    """Raise Refused for a mirror: it has no earlier values of fields."""
     if not reader.incarnation:
         raise Refused("this file is a mirror, which has only the last value of each field; look at the events, which are all there.")
 
 
 async def _dossier(reader: Reader, case: int, revision: int | None) -> Dossier:
-    refuse_mirror(reader)
+    refuse_without_past(reader)
     dossier = await reader.dossier(case)
     if dossier is None:
         raise UnknownCase(case)

@@ -57,7 +57,8 @@ def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -
 
 def allow_beside(mails: Log[Incoming], *, bounds: Bounds, ctx: Context) -> Allowance:
     """Return what `allow` does, for a case that is in no database. A call that is repeated counts its reply once."""
-    assert bounds.file is not None, "the process counts beside its cases, and `bounds` names no file"
+    if bounds.file is None:
+        raise ValueError("the process counts beside its cases, and `bounds` names no file; give the resource as Bounds(file=...).")
     with closing(sqlite3.connect(bounds.file, isolation_level=None)) as connection, transaction(connection):
         return allow(mails, bounds=bounds, db=_File(connection), ctx=ctx)
 
