@@ -1,7 +1,6 @@
 """Blobs of cases on Restate: stored before a case refers to them, in a folder that the programs share."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -120,35 +119,6 @@ def test_the_record_of_a_case_has_the_digest_of_a_blob_and_not_its_content(tmp_p
     record = objects.states["letters:1"]["case"]
     assert Blob.of(content).sha256.encode() in record
     assert content not in record
-
-
-def torn(folder: Path, blob: Blob) -> None:
-    (folder / blob.sha256).write_bytes(b"a let")
-
-
-def gone(folder: Path, blob: Blob) -> None:
-    (folder / blob.sha256).unlink()
-
-
-@pytest.mark.parametrize("harm", [torn, gone])
-def test_a_blob_that_is_damaged_or_gone_is_not_read(tmp_path: Path, harm: Callable[[Path, Blob], None]) -> None:
-    folder = BlobFolder(tmp_path)
-
-    async def story() -> bytes | None:
-        blob = await folder.keep(b"a letter")
-        harm(tmp_path, blob)
-        return await folder.blob(blob)
-
-    assert asyncio.run(story()) is None
-
-
-def test_a_reference_that_is_no_digest_names_no_file(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"abc")
-    folder = BlobFolder(tmp_path / "blobs")
-
-    found = asyncio.run(folder.blob(Blob(sha256="../secret", size=3)))
-
-    assert found is None
 
 
 def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered(restate: Server, tmp_path: Path) -> None:

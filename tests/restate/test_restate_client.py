@@ -1,6 +1,8 @@
 """The client of cases on Restate: each of its errors is one sentence, of the class that its docstring names."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -11,9 +13,9 @@ import pytest
 from objects_in_memory import Objects, client_of, client_that, raises
 from orders import Outside, orders
 
+from pointsman.client.restate import LARGE_BYTES
 from pointsman.errors import AlreadyAnswered, InputInvalid, StoreAway, StoreError, UnknownCase
 from pointsman.restate import RestateClient
-from pointsman.restate.client import LARGE_BYTES
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 
@@ -61,6 +63,14 @@ def test_a_second_answer_is_told_who_gave_the_first(tmp_path: Path) -> None:
 
     assert isinstance(error, AlreadyAnswered)
     assert error.by == "ada; or so"
+
+
+def test_the_client_needs_only_httpx() -> None:
+    script = "import sys; sys.modules.update(restate=None, granian=None); from pointsman.client.restate import RestateClient"
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_inputs_that_are_no_mapping_are_refused_before_anything_is_sent() -> None:

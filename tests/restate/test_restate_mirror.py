@@ -20,8 +20,8 @@ from pointsman import Engine, Refused, Status, StoreError
 from pointsman.cli.main import app
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
+from pointsman.integrations.restate_mirror import Mark, Mirror, Mirrored, QueryEndpoint
 from pointsman.integrations.restate_pages import mirrored
-from pointsman.restate.mirror import Mark, Mirror, Mirrored, QueryEndpoint
 from pointsman.restate.work import Work
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
@@ -168,7 +168,7 @@ def test_a_case_that_is_deleted_on_restate_leaves_the_mirror_and_its_cursors_are
 
 
 def test_a_mirror_that_is_interrupted_goes_on_with_the_next_case(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pointsman.restate.mirror.BATCH_CASES", 1)
+    monkeypatch.setattr("pointsman.integrations.restate_mirror.BATCH_CASES", 1)
 
     async def story() -> None:
         for number in (1, 2, 3):

@@ -17,7 +17,7 @@ from pointsman.errors import StoreError
 
 if TYPE_CHECKING:
     from pointsman.definition.process import AnyProcess
-    from pointsman.restate.mirror import Mirrored
+    from pointsman.integrations.restate_mirror import Mirrored
 
 MirrorDb = Annotated[
     str | None,
@@ -69,7 +69,7 @@ async def _mirror(file: Path, processes: "Sequence[AnyProcess]", admin: str, eve
     from pointsman.runtime.worker import stop_signals  # noqa: PLC0415
 
     try:
-        from pointsman.restate.mirror import mirroring  # noqa: PLC0415 - an extra
+        from pointsman.integrations.restate_mirror import mirroring  # noqa: PLC0415 - an extra
     except ImportError:
         raise NotInstalled("Restate needs more packages; install them with `pip install 'pointsman[restate]'`.") from None
 
@@ -90,9 +90,9 @@ async def _pages(file: Path, processes: "Sequence[AnyProcess]", cluster: tuple[s
 
     try:
         from pointsman import web  # noqa: PLC0415 - an extra
+        from pointsman.client.restate import RestateClient  # noqa: PLC0415
+        from pointsman.integrations.restate_mirror import QueryEndpoint  # noqa: PLC0415
         from pointsman.integrations.restate_pages import mirrored  # noqa: PLC0415 - an extra
-        from pointsman.restate import RestateClient  # noqa: PLC0415
-        from pointsman.restate.mirror import QueryEndpoint  # noqa: PLC0415
         from pointsman.server.program import Serving, served  # noqa: PLC0415
     except ImportError:
         raise NotInstalled("this needs more packages; install them with `pip install 'pointsman[restate,web]'`.") from None

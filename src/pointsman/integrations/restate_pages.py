@@ -5,23 +5,23 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic_core import to_jsonable_python
 
+from pointsman.client.restate import RestateClient
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import State
 from pointsman.errors import NotWaiting, Refused, StoreAway, StoreError
+from pointsman.integrations.restate_mirror import Cases, Mirror
 from pointsman.kernel.answering import Pending, too_late
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
-from pointsman.restate.client import RestateClient
-from pointsman.restate.mirror import Cases, Mirror
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
-from pointsman.runtime.starts import Delivered, How, Started
+from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.mirror import open_mirror
 
 log = logging.getLogger("pointsman")
@@ -50,7 +50,7 @@ class MirrorEngine(Engine):
         if correlation is not None:
             raise Refused("a start takes no correlation key on Restate; send a message instead.")
         name = process if isinstance(process, str) else process.name
-        started = Started(*await self._client.start(name, state, key=key, tenant=tenant, priority=priority))
+        started = await self._client.start(name, state, key=key, tenant=tenant, priority=priority)
         await self._copy(name, started.case)
         return started
 
@@ -62,7 +62,7 @@ class MirrorEngine(Engine):
         delivered = await self._client.send(to, message, name=name, key=key, tenant=tenant, priority=priority)
         if delivered.case is not None:
             await self._copy(to, delivered.case)
-        return Delivered(delivered.case, cast("How", delivered.how))
+        return delivered
 
     async def pending(self, case: int) -> Pending:
         """Return the pause at which a case waits; see `Engine.pending`."""

@@ -1,8 +1,8 @@
 """Run processes on Restate: each case is a virtual object, moved by the same case machine."""
 
-from pointsman.restate.blobs import BlobFolder, Blobs
-from pointsman.restate.client import Delivered, RestateClient, Started
+from pointsman.client.restate import RestateClient
 from pointsman.restate.registering import register
 from pointsman.restate.serving import restate_app, serve
+from pointsman.store.blob_folder import BlobFolder, Blobs
 
-__all__ = ["BlobFolder", "Blobs", "Delivered", "RestateClient", "Started", "register", "restate_app", "serve"]
+__all__ = ["BlobFolder", "Blobs", "RestateClient", "register", "restate_app", "serve"]

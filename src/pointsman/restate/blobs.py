@@ -1,77 +1,16 @@
-"""Blobs: large values that are kept beside the cases, each under the digest of its content, so that a record has only that."""
+"""The service that stores blobs: large values that are kept beside the cases, so that a record has only their digests."""
 
-import asyncio
-import os
-import re
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pydantic import BaseModel
 from restate import Context, Service
 from restate.serde import BytesSerde
 
+from pointsman.client.restate_names import BLOBS
 from pointsman.definition.state import Blob
-from pointsman.restate.record import BLOBS
+from pointsman.store.blob_folder import Blobs
 from pointsman.store.memory import MemoryStore
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class Blobs(Protocol):
-    """Keeps large values. What `keep` has returned is durable, and all programs that serve the processes can read it."""
-
-    async def keep(self, content: bytes) -> Blob:
-        """Store a value under its digest. The same value may be stored again, also by two programs at once."""
-
-    async def blob(self, blob: Blob) -> bytes | None:
-        """The content of a blob, or None."""
-
-
-class BlobFolder:
-    """Blobs as files in a folder, which is made if it is missing. Programs on several machines need it on a disk that they share.
-
-    Nothing deletes a file.
-    """
-
-    def __init__(self, folder: Path | str) -> None:
-        self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    async def keep(self, content: bytes) -> Blob:
-        """Store a value. Raises OSError."""
-        return await asyncio.to_thread(self._write, content)
-
-    async def blob(self, blob: Blob) -> bytes | None:
-        """The content of a blob, or None if it is missing or damaged."""
-        if not _DIGEST.fullmatch(blob.sha256):
-            return None
-        with suppress(FileNotFoundError):
-            content = await asyncio.to_thread((self._folder / blob.sha256).read_bytes)
-            return content if Blob.of(content) == blob else None
-        return None
-
-    def _write(self, content: bytes) -> Blob:
-        """Write a file, and give it its name when all of it is on the disk, so that no name has a part of a value."""
-        blob = Blob.of(content)
-        handle, written = tempfile.mkstemp(dir=self._folder, prefix="new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(written).replace(self._folder / blob.sha256)
-        finally:
-            Path(written).unlink(missing_ok=True)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return blob
 
 
 class NoCases(MemoryStore):
@@ -84,21 +23,6 @@ class NoCases(MemoryStore):
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
         return None if self._blobs is None else await self._blobs.blob(blob)
-
-
-def blobs_in(value: object) -> Iterator[Blob]:
-    """The blobs that a value names, also deep inside."""
-    if isinstance(value, Blob):
-        yield value
-    parts: Iterable[object] = ()
-    if isinstance(value, BaseModel):
-        parts = vars(value).values()
-    elif isinstance(value, Mapping):
-        parts = value.values()
-    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
-        parts = value
-    for part in parts:
-        yield from blobs_in(part)
 
 
 def blob_service(blobs: Blobs) -> Service:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
 
+from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, numbers, place_of
 from pointsman.errors import InputInvalid, PointsmanError
 from pointsman.kernel.codec import describe
 from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.messages import accept_of, body_of
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
-from pointsman.restate.record import CORRELATION, SERVICE, Message, Refusing, key_of, numbers, place_of
+from pointsman.restate.record import Message, Refusing
 from pointsman.restate.turns import Arrival, Start
 from pointsman.restate.work import Work
 

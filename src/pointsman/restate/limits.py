@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from restate import ObjectContext, RunOptions, VirtualObject
 
+from pointsman.client.restate_names import LIMIT
 from pointsman.definition.limits import Limit
 from pointsman.kernel.limits import Ended, Ending, GivePermit, LimitState, TakePermit, changed, room, state_of, text_of, why_shut
 from pointsman.restate.journal import Json
-from pointsman.restate.record import LIMIT, Permitted
+from pointsman.restate.record import Permitted
 from pointsman.restate.work import Work
 from pointsman.runtime.limits import Limits, Permit
 

@@ -22,6 +22,7 @@ from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, Ter
 from restate.retry_policy import InvocationRetryPolicy
 from restate.server_context import restate_context_is_replaying
 
+from pointsman.client.restate_names import NAME, PROCESSES, key_of, numbers, place_of, seed_of
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import declared_pause, pending_of
@@ -34,7 +35,7 @@ from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
-from pointsman.restate.record import NAME, PROCESSES, Message, Permitted, Record, Refusing, Stamped, key_of, numbers, place_of, seed_of
+from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
 from pointsman.restate.work import Work
 

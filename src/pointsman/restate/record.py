@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.messages import WhileOpen
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case, History, PastIntent, bare_case, loaded_case
-from pointsman.kernel.codec import digest
 from pointsman.kernel.events import Kind
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.rows import (
@@ -28,38 +27,7 @@ from pointsman.kernel.rows import (
 from pointsman.store.base import WriteRow
 from pointsman.store.states import state_from
 
-NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation", "PointsmanLimit"
-"""The names of the virtual object of cases, of the service that takes messages, and of the virtual objects of correlation keys and limits."""
-
-BLOBS = "PointsmanBlobs"
-"""The name of the service that stores blobs."""
-
-PROCESSES = "pointsman.processes"
-"""The metadata of the virtual object of cases that names the processes of the program, as a JSON list."""
-
-NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
-PLACES = 1_000  # with a billion cases, one number in nine million is taken
 PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered
-
-
-def key_of(process: str, number: int) -> str:
-    """The key of a case's object."""
-    return f"{process}:{number}"
-
-
-def place_of(process: str, tenant: str, correlation: str | None, alone: str = "") -> str:
-    """The key of the object of a correlation key; of a message without one, that of the message `alone`."""
-    return digest((process, tenant, "alone", alone) if correlation is None else (process, tenant, "key", correlation))
-
-
-def seed_of(process: str, tenant: str, key: str) -> str:
-    """What the number of a case with this start key is computed from."""
-    return digest((process, tenant, key))
-
-
-def numbers(seed: str) -> Iterator[int]:
-    """The numbers that a case with this seed may have. It has the first that no other case has."""
-    return (1 + int(digest((seed, str(place))), 16) % (2**NUMBER_BITS - 1) for place in range(PLACES))
 
 
 class Permitted(NamedTuple):

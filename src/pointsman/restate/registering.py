@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
+from pointsman.client.restate_admin import AdminApi, told
+from pointsman.client.restate_names import NAME, PROCESSES
 from pointsman.errors import Refused, StoreAway, StoreError
-from pointsman.restate.admin import AdminApi, told
-from pointsman.restate.record import NAME, PROCESSES
 
 REGISTERING_SECONDS = 30.0  # the server asks the program what it serves before it answers
 UNREACHABLE = "META0003"  # Restate's number for an address that it cannot call

@@ -10,10 +10,10 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from pointsman.definition.process import AnyProcess
-from pointsman.restate.blobs import Blobs
 from pointsman.restate.objects import objects
 from pointsman.restate.work import THREADS, Work
 from pointsman.runtime.listening import bound
+from pointsman.store.blob_folder import Blobs
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pointsman.client.restate_names import key_of
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Node
 from pointsman.definition.process import Process
@@ -44,7 +45,7 @@ from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.kernel.timers import expires_at
 from pointsman.restate.journal import refusing
 from pointsman.restate.limits import HeldPermit, PermitGiven, PermitWanted
-from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped, key_of
+from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped
 from pointsman.restate.work import Work
 from pointsman.runtime.calls import Request
 from pointsman.runtime.limits import MARGIN_SECONDS, UNTIMED_SECONDS

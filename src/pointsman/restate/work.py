@@ -7,7 +7,7 @@ from typing import Any
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import BudgetSpent, PointsmanError
-from pointsman.restate.blobs import Blobs, NoCases, blobs_in
+from pointsman.restate.blobs import NoCases
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.branches import Advance, BranchRunner
@@ -24,6 +24,7 @@ from pointsman.runtime.resources import check_resources
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, no_failpoints
+from pointsman.store.blob_folder import Blobs, blobs_in
 
 THREADS = 16  # plain functions that run at once, as many as an engine has
 

@@ -4,17 +4,18 @@ import random
 import re
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 from urllib.parse import quote
 
 import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman import errors
+from pointsman.client.restate_names import BLOBS, NAME, SERVICE, key_of, numbers, seed_of
 from pointsman.definition.state import Blob, State
 from pointsman.errors import InputInvalid, PointsmanError, Refused, StoreAway, StoreError
 from pointsman.kernel.snapshot import Status
-from pointsman.restate.record import BLOBS, NAME, SERVICE, key_of, numbers, seed_of
+from pointsman.runtime.starts import Delivered, Started
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
@@ -22,20 +23,6 @@ LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its
 
 # An error comes from Restate as one text, so who answered is read out of it.
 _ANSWERED = re.compile(r"case \d+ was already answered by (.*); nothing was changed\.", re.DOTALL)
-
-
-class Started(NamedTuple):
-    """The number of a case, and whether an earlier start with the same key had created it."""
-
-    case: int
-    duplicate: bool
-
-
-class Delivered(NamedTuple):
-    """The case that a message started or was sent to, or None, and what became of it, as with `Engine.send`."""
-
-    case: int | None
-    how: str
 
 
 class RestateClient:

@@ -13,14 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
+from pydantic import TypeAdapter
+
+from pointsman.client.restate_admin import AdminApi, told
+from pointsman.client.restate_names import NAME, key_of
 from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.words import search_write
-from pointsman.restate.admin import AdminApi, told
-from pointsman.restate.journal import UNFIT, Json
-from pointsman.restate.record import NAME, Record, Stamped, key_of
+from pointsman.restate.journal import UNFIT
+from pointsman.restate.record import Record, Stamped
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.store.base import DefinitionRow, PrivateField
 from pointsman.store.mirror import Contents, Copied, Happened, MirrorStore, open_mirror
@@ -36,7 +39,7 @@ _MARKS = (
 )
 _CASES = f"SELECT service_key, key, value_utf8 {_OF_CASES} AND service_key IN (%s)"
 
-RECORD, EVENTS = Json(Record), Json(Stamped)
+_RECORD, _EVENTS = TypeAdapter(Record), TypeAdapter(Stamped)
 
 
 class Mark(NamedTuple):
@@ -191,14 +194,13 @@ class Mirror:
 
     def _copied(self, key: str, entries: Mapping[str, str]) -> Copied:
         """Read a case. Raises what `UNFIT` names."""
-        record = RECORD.deserialize(entries["case"].encode())
-        assert record is not None
-        events = [EVENTS.deserialize(entries[name].encode()) for name in sorted(entries) if name.startswith("event ")]
+        record = _RECORD.validate_json(entries["case"])
+        events = [_EVENTS.validate_json(entries[name]) for name in sorted(entries) if name.startswith("event ")]
         fields = [*record.fields.values()]
         return Copied(
             key, _mark(len(entries), md5(entries["case"].encode(), usedforsecurity=False).hexdigest()), record.row,
             Contents(
-                [Happened(one.revision, one.at, one.events) for one in events if one is not None], fields, record.ledger, record.pauses,
+                [Happened(one.revision, one.at, one.events) for one in events], fields, record.ledger, record.pauses,
                 record.branches, record.messages,
                 [search_write(field.field, field.text) for field in fields if field.field in self._searchable[record.row.process]],
             ),
