@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from objects_in_memory import Objects
 from pydantic_core import to_json
+from restate import TerminalError
 from tickets import Letter, tickets
 
+from pointsman import Engine, PointsmanError, Process, State, finish, otherwise
 from pointsman.restate.work import Work
+from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
 from tiers import figure
@@ -94,3 +97,50 @@ def test_a_message_that_an_ended_case_gets_starts_the_next_one() -> None:
         return sorted([(await cluster.call("show", one))["outcome"] or "" for one in [*cluster.states] if one.startswith("tickets:")])
 
     assert asyncio.run(story()) == ["", "answered"]
+
+
+class Note(State):
+    text: str
+
+
+def notes() -> Process[Any]:
+    """Notes whose author knows no key of "odd", and no inputs of "bad"."""
+    process = Process("notes", Note)
+    process.accept(
+        str, writes="text", correlate=lambda text: "" if text == "lost" else None, key=lambda text: {"odd": {}}.get(text, {text: None})[text],
+        starts=lambda text: {"bad": {}}.get(text, {text: {}})[text],
+    )  # fmt: skip
+    process.rules(otherwise(finish("read")))
+    return process
+
+
+async def told_by_an_engine(message: object, settings: dict[str, Any]) -> str:
+    async with Engine.open("unused", [notes()], store=MemoryStore()) as engine:
+        with pytest.raises(PointsmanError) as refused:
+            await engine.send("notes", message, **settings)
+    return f"{type(refused.value).__name__}: {refused.value}"
+
+
+@pytest.mark.parametrize(
+    ("message", "settings", "why"),
+    [
+        (7, {}, "Input should be a valid string"),
+        ("odd", {}, "cannot take this 'text': KeyError: 'odd'; correct the message, or the function that raised it."),
+        ("bad", {}, "cannot take this 'text': KeyError: 'bad'; correct the message, or the function that raised it."),
+        ("lost", {}, "the correlation is empty"),
+        ("good", {"key": ""}, "the key is empty"),
+        ("good", {"tenant": 7}, "tenant: int is not a text"),
+        ("good", {"priority": 2**63}, "is not an int of at most 64 bits"),
+    ],
+)
+def test_a_message_is_refused_as_on_an_engine(message: object, settings: dict[str, Any], why: str) -> None:
+    cluster = Objects(ManualClock())
+    cluster.serve(Work([notes()], clock=cluster.clock, random=Random(7)))
+    engines = asyncio.run(told_by_an_engine(message, settings))
+
+    with pytest.raises(TerminalError) as refused:
+        asyncio.run(cluster.call("send", "", {"process": "notes", "message": message, **settings}))
+
+    assert refused.value.message == engines
+    assert why in engines
+    assert not any(cluster.states.values())

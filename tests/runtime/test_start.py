@@ -410,3 +410,19 @@ def test_what_a_validator_of_the_author_raises_refuses_the_start_or_the_message(
     assert "process 'notes' cannot start: Note raised KeyError: 'eve'; correct the inputs, or the validator that raised it." in started
     assert "Note raised KeyError: 'eve'" in starting
     assert "process 'notes' cannot take this 'name': KeyError: 'bob'; correct the message, or the function that raised it." in correlated
+
+
+def test_what_the_authors_function_for_the_inputs_raises_refuses_the_message() -> None:
+    process = sorting()
+    process.accept(str, writes="message", correlate=lambda text: text, starts=lambda text: {}[text])
+
+    async def main() -> tuple[str, Any]:
+        async with Engine.open("unused", [process], store=MemoryStore()) as engine:
+            with pytest.raises(InputInvalid) as raised:
+                await engine.send("mail", "hello")
+            return str(raised.value), await engine.reader.counts()
+
+    assert run(main()) == (
+        "process 'mail' cannot take this 'message': KeyError: 'hello'; correct the message, or the function that raised it.",
+        {},
+    )

@@ -10,9 +10,22 @@ from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import InputInvalid
-from pointsman.kernel.codec import codec_of, describe, message_of
+from pointsman.kernel.codec import check_text, check_whole, codec_of, describe, message_of
 from pointsman.kernel.people import asked_at
 from pointsman.kernel.snapshot import Cell
+
+
+def check_keys(*, key: str | None, correlation: str | None, tenant: str, priority: int) -> None:
+    """Refuse what a database cannot hold beside a start or a message, and an empty key, which unrelated cases would share.
+
+    Raises InputInvalid and ValueRefused.
+    """
+    for what, text in (("key", key), ("correlation", correlation), ("tenant", tenant)):
+        if text != "":
+            check_text(what, text)
+        elif what != "tenant":
+            raise InputInvalid(f"the {what} is empty; pass a text, or None for no {what}.")
+    check_whole("priority", priority)
 
 
 def input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:

@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import InputInvalid, ValueRefused
-from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of, zone_flaw
+from pointsman.errors import InputInvalid, PointsmanError, ValueRefused
+from pointsman.kernel.codec import adapter_of, codec_of, describe, digest_of, message_of, zone_flaw
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import evolve, rests_on_changes
+from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.moment import Moment
 from pointsman.kernel.rows import FieldRow, MessageRow, MessageStatus
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
@@ -94,6 +96,47 @@ def child_key(snapshot: Snapshot, child: Child) -> str:
     return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
 
 
+class Accepted(NamedTuple):
+    """A message as its process takes it: what is kept, the `value` that is read back from that, its key, and its correlation key."""
+
+    accept: Accept
+    body: str
+    value: Any
+    key: str | None
+    correlation: str | None
+
+
+def accepted(process: AnyProcess, message: object, *, name: str | None = None, key: str | None = None) -> Accepted:
+    """Check a message, and ask the author's functions for its keys; `key` replaces the one that they give. Raises InputInvalid and ValueRefused."""
+    accept = accept_of(process, message, name)
+    try:
+        body, value = _body_of(accept, message)
+        correlation = accept.correlate(value)
+        return Accepted(accept, body, value, key if key is not None or accept.key is None else accept.key(value), correlation)
+    except PointsmanError:
+        raise
+    except Exception as error:
+        raise _not_taken(process, accept, error) from None if isinstance(error, ValidationError) else error
+
+
+def first_cells(process: AnyProcess, accept: Accept, value: object) -> dict[str, Cell]:
+    """The first fields of a case that a message starts. Raises InputInvalid and ValueRefused."""
+    try:
+        inputs = accept.inputs(value)
+    except Exception as error:
+        raise _not_taken(process, accept, error) from error
+    return input_cells(process, inputs)
+
+
+def _not_taken(process: AnyProcess, accept: Accept, error: Exception) -> InputInvalid:
+    """Why a message is refused whose type does not fit, or about which a function of the author's raised this."""
+    if isinstance(error, ValidationError):
+        why = describe(error)
+    else:
+        why = f"{type(error).__name__}: {message_of(error)}; correct the message, or the function that raised it"
+    return InputInvalid(f"process {process.name!r} cannot take this {accept.name!r}: {why}.")
+
+
 def accept_of(process: AnyProcess, message: object, name: str | None) -> Accept:
     """The declaration that accepts this message, by its name or by the message's type. Raises InputInvalid."""
     accepts = process.accepts_messages
@@ -112,7 +155,7 @@ def accept_of(process: AnyProcess, message: object, name: str | None) -> Accept:
     return fitting[0]
 
 
-def body_of(accept: Accept, message: object) -> tuple[str, Any]:
+def _body_of(accept: Accept, message: object) -> tuple[str, Any]:
     """The stored form of a message, and what is read back from it. Raises ValidationError or ValueRefused if the process does not accept it."""
     adapter = adapter_of(accept.message)
     checked = adapter.validate_python(message)

@@ -8,14 +8,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
 from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
 
 from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, numbers, place_of
 from pointsman.errors import InputInvalid, PointsmanError
-from pointsman.kernel.codec import describe
-from pointsman.kernel.inputs import input_cells
-from pointsman.kernel.messages import accept_of, body_of
+from pointsman.kernel.inputs import check_keys
+from pointsman.kernel.messages import accepted, first_cells
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.record import Message, Refusing
 from pointsman.restate.turns import Arrival, Start
@@ -78,20 +76,16 @@ class Correlations:
 
     async def _routed(self, asked: dict[str, Any]) -> Routed:
         process = self._work.registry.for_start(asked["process"])
-        accept = accept_of(process, asked["message"], asked.get("name"))
-        try:
-            body, value = body_of(accept, asked["message"])
-        except ValidationError as error:
-            raise InputInvalid(f"process {process.name!r} cannot take this {accept.name!r}: {describe(error)}.") from None
-        identity = asked.get("key") or (accept.key(value) if accept.key is not None else None)
-        correlation, tenant = accept.correlate(value), asked.get("tenant", "")
-        cells = None if accept.starts is False else input_cells(process, accept.inputs(value))
+        accept, body, value, key, correlation = accepted(process, asked["message"], name=asked.get("name"), key=asked.get("key"))
+        tenant, priority = asked.get("tenant") or "", asked.get("priority", 0)
+        check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
+        cells = None if accept.starts is False else first_cells(process, accept, value)
         texts = None if cells is None else {name: cell.text for name, cell in cells.items()}
         await self._work.check_blobs((value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
         message = Message(
             process.name, accept.name, body, self._work.clock.now(), accept.while_open, tenant, correlation
-        )._replace(key=identity, texts=texts, priority=asked.get("priority", 0))  # fmt: skip
-        alone = identity or f"{self._work.random.getrandbits(128):x}"
+        )._replace(key=key, texts=texts, priority=priority)  # fmt: skip
+        alone = key or f"{self._work.random.getrandbits(128):x}"
         return Routed(place_of(process.name, tenant, correlation, alone), message)
 
     async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:

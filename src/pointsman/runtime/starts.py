@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
-
 from pointsman.definition.messages import Accept
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import EngineStopped, InputInvalid, PointsmanError, StoreError
+from pointsman.errors import EngineStopped, StoreError
 from pointsman.kernel import happenings
-from pointsman.kernel.codec import adapter_of, check_text, check_whole, describe, message_of
+from pointsman.kernel.codec import adapter_of, message_of
 from pointsman.kernel.hiding import hiding, leaves
-from pointsman.kernel.inputs import input_cells
-from pointsman.kernel.messages import PARENT_ENDED, accept_of, body_of
+from pointsman.kernel.inputs import check_keys, input_cells
+from pointsman.kernel.messages import PARENT_ENDED, accept_of, accepted, first_cells
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
@@ -62,10 +60,7 @@ class Starts:
 
         A `bounded` start is refused when the intake is full. A start that accepted work needs, such as a child's, is not bounded.
         """
-        _check_key("key", new.key)
-        check_text("tenant", new.tenant)
-        check_whole("priority", new.priority)
-        _check_key("correlation", new.correlation)
+        check_keys(key=new.key, correlation=new.correlation, tenant=new.tenant, priority=new.priority)
         came = happenings.StartAsked(new, input_cells(registered, state))
         known = await self._store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
         if known is not None:
@@ -101,25 +96,9 @@ class Starts:
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
         """Deliver a message; see `Engine.send`."""
         registered = self._cases.process(process)
-        accept = accept_of(registered, message, name)
-        try:
-            body, value = body_of(accept, message)
-            correlation = accept.correlate(value)
-            identity = key if key is not None else accept.key(value) if accept.key is not None else None
-        except ValidationError as error:
-            raise InputInvalid(f"process {process!r} cannot take this {accept.name!r}: {describe(error)}.") from None
-        except PointsmanError:
-            raise
-        except Exception as error:  # what the author's functions and validators raise
-            raise InputInvalid(
-                f"process {process!r} cannot take this {accept.name!r}: {type(error).__name__}: {message_of(error)}; correct the message, or the function"
-                " that raised it."
-            ) from error
-        check_text("tenant", tenant)
-        check_whole("priority", priority)
-        _check_key("key", identity)
-        _check_key("correlation", correlation)
-        post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
+        accept, body, value, key, correlation = accepted(registered, message, name=name, key=key)
+        check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
+        post = Post(Address(process, tenant, correlation), accept.name, key, body, self._clock.now(), accept.while_open)
         # A full intake refuses only what would start a case. It always takes duplicates and messages for open cases.
         with await self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
             posted = await self._deliver(registered, accept, value, post, priority, full=entry.busy is not None)
@@ -160,15 +139,8 @@ class Starts:
         if accept.starts is False:
             return await self._cases.apart(self._cases.deliver(post, released))
         new = NewCase(process.name, process.version, None, post.to.tenant, priority, post.to.correlation)
-        came = happenings.StartAsked(new, input_cells(process, accept.inputs(value)))
+        came = happenings.StartAsked(new, first_cells(process, accept, value))
         return await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
-
-
-def _check_key(what: str, key: str | None) -> None:
-    """Refuse a key that a database cannot hold, and an empty key, which unrelated cases would share."""
-    check_text(what, key)
-    if key == "":
-        raise InputInvalid(f"the {what} is empty; pass a text, or None for no {what}.")
 
 
 def _how(posted: Posted) -> How:
