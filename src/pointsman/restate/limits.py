@@ -1,18 +1,21 @@
 """The virtual object of a limit: it gives the permits of all cases, and wakes the cases that wait for one."""
 
 import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from restate import ObjectContext, RunOptions, VirtualObject
 
-from pointsman.client.restate_names import LIMIT
-from pointsman.definition.limits import Limit
+from pointsman.client.restate_names import LIMIT, key_of
+from pointsman.definition.nodes import AnyNode
+from pointsman.kernel.case import Case
 from pointsman.kernel.limits import Ended, Ending, GivePermit, LimitState, TakePermit, changed, room, state_of, text_of, why_shut
 from pointsman.restate.journal import Json
 from pointsman.restate.record import Permitted
 from pointsman.restate.work import Work
-from pointsman.runtime.limits import Limits, Permit
+from pointsman.runtime.limits import MARGIN_SECONDS, UNTIMED_SECONDS, Limits, Permit
 
 
 class PermitWanted(NamedTuple):
@@ -105,27 +108,46 @@ class LimitHandlers:
             ctx.object_send(self._nudge, key, {})
 
 
-class HeldPermit(Limits):
-    """A permit that the object of a limit gave, for one call. Afterwards, `given` says how the call ended."""
+class TurnLimits(Limits):
+    """The permits of one turn. `ask` has the object of a limit answer, between two steps.
 
-    def __init__(self, work: Work, limit: Limit, permitted: Permitted, case: int) -> None:
+    `given` are the permits that calls gave back, until they are taken from there. If a permit was refused last, there may be one in `waits` seconds.
+    """
+
+    def __init__(self, work: Work, ask: Callable[[PermitWanted], Awaitable[Permitted]]) -> None:
         super().__init__(work.ports, ())
-        self._state: LimitState = state_of(permitted.state)
-        self._now, self._given = work.clock.now, PermitGiven(limit.name, permitted.holder, "nothing", case)
-        self._over = False
-        self.permit = Permit(self, limit, permitted.holder, case, tried=self._state.trial == permitted.holder)
+        self.given: list[PermitGiven] = []
+        self.waits = 0.0
+        self._ask, self._now = ask, work.clock.now
+        self._number = itertools.count(1)
+        self._refused: dict[str, str] = {}
+        self._seen: dict[str, LimitState] = {}
+
+    def shut(self, case: int, name: str) -> str | None:
+        """Return None: only the limit's object knows."""
+
+    def why_shut(self, name: str) -> str:
+        """Return why a limit gave no permit."""
+        return self._refused[name]
+
+    async def take(self, case: Case, node: AnyNode) -> Permit | None:
+        """Take a permit for the call that follows, or return None if there is none."""
+        limit, row = node.limit, case.row
+        assert limit is not None
+        key, seconds = key_of(row.process, row.id), (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
+        wanted = PermitWanted(limit.name, f"{key}/{node.name}/{row.fence}.{next(self._number)}", seconds, key)
+        told = await self._ask(wanted)
+        if not told.granted:
+            self._refused[limit.name], self.waits = told.why or "", told.seconds
+            return None
+        state = self._seen[wanted.holder] = state_of(told.state)
+        return Permit(self, limit, wanted.holder, row.id, tried=state.trial == wanted.holder)
 
     def give(self, permit: Permit, ending: Ending, *, keeps: bool = False) -> "asyncio.Task[Ended]":
         """Note how the call ended. What that means for the limit is computed from the state at the call's beginning."""
-        if not self._over:
-            self._over, self._given = True, self._given._replace(ending=ending, keeps=keeps)
+        self.given.append(PermitGiven(permit.limit.name, permit.holder, ending, permit.case, keeps))
         change = GivePermit(permit.limit, permit.holder, ending, self._now(), permit.case, keeps)
-        return asyncio.ensure_future(_later(changed(self._state, change).ended))
-
-    @property
-    def given(self) -> PermitGiven:
-        """How the call ended."""
-        return self._given
+        return asyncio.ensure_future(_later(changed(self._seen[permit.holder], change).ended))
 
 
 async def _later(ended: Ended) -> Ended:

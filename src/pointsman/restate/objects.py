@@ -12,10 +12,9 @@ call goes on, and the invocation that runs again in this program takes its resul
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
@@ -23,20 +22,19 @@ from restate.retry_policy import InvocationRetryPolicy
 from restate.server_context import restate_context_is_replaying
 
 from pointsman.client.restate_names import NAME, PROCESSES, key_of, numbers, place_of, seed_of
-from pointsman.definition.process import AnyProcess
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
-from pointsman.kernel.answering import declared_pause, pending_of
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import HIDDEN
-from pointsman.kernel.program import program_of
+from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
 from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped
-from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult, started
+from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult
 from pointsman.restate.work import Work
 
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
@@ -75,7 +73,7 @@ def _delay(seconds: float) -> timedelta | None:
     return timedelta(seconds=seconds, milliseconds=1) if seconds else None
 
 
-_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], None]] = {
+_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[None]]] = {
     "answer": lambda turn, asked: turn.answer(asked["token"], asked["answer"], asked.get("by", ""), asked.get("edits") or {}),
     "assign": lambda turn, asked: turn.assign(asked.get("to", ""), asked.get("by", ""), asked.get("note", "")),
     "cancel": lambda turn, asked: turn.cancel(asked.get("by", ""), asked.get("why", "")),
@@ -101,21 +99,15 @@ def objects(work: Work) -> list[VirtualObject | Service]:
     for name in ("show", "events"):
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
-        case.handler(name)(handlers.outside(do))
+        case.handler(name)(handlers.outside(do, AnswerInvalid if name == "answer" else Refused))
     return [case, correlations.service, correlations.object, limits.object, *([blob_service(work.blobs)] if work.blobs else [])]
 
 
-@dataclass(slots=True)
-class _Begun:
+class _Begun(NamedTuple):
     """What this program does of an invocation: the turn, and its steps, which go on while the server is away."""
 
     turn: Turn
-    steps: list[asyncio.Task[TurnResult]] = field(default_factory=list)
-
-    async def step(self, brought: Permitted | ChildFound | None) -> TurnResult:
-        """Take the next step."""
-        await self.turn.step(brought)
-        return self.turn.result()
+    steps: list[asyncio.Task[TurnResult]]
 
 
 class _Handlers:
@@ -137,18 +129,10 @@ class _Handlers:
             same = record.seed == wanted.seed
             return {"case": number, "duplicate": same, "taken": not same} | (_as_child(record) if same and wanted.home else {})
 
-        async def turn() -> TurnResult:
-            try:
-                begun = started(self._work, name, number, wanted)
-                if wanted.texts is None:  # else the blobs were there when the message or the parent named them
-                    await self._check_blobs(None, begun.record, InputInvalid)
-            except PointsmanError as error:
-                return TurnResult(refused=refusing(error))
-            return begun
-
-        result = await ctx.run_typed("start", turn, RunOptions(_RESULT))
-        answer = self._keep(ctx, result)
-        return answer if result.record is None or not wanted.home else answer | _as_child(result.record)
+        record = Record(CaseRow(number, name, 0), ctx.uuid().hex, seed=wanted.seed, home=wanted.home, result=wanted.result)
+        # The blobs were there when a message or a parent named them.
+        result = await self._turn(ctx, record, lambda turn: turn.start(wanted), InputInvalid if wanted.texts is None else None)
+        return result.answer if result.record is None or not wanted.home else result.answer | _as_child(result.record)
 
     async def step(self, ctx: ObjectContext, revision: int) -> None:
         """Take the step that is due at this revision."""
@@ -161,6 +145,7 @@ class _Handlers:
         while goes_on:
             result = await ctx.run_typed("step", partial(self._take, invocation, begun, record, number, brought), RunOptions(_RESULT))
             if begun is not None and result.by != begun.turn.by:
+                begun.turn.close()
                 begun = None  # another program has taken this step
             self._keep(ctx, result)
             brought, record, number, goes_on = None, result.record or record, number + 1, result.more
@@ -168,7 +153,12 @@ class _Handlers:
                 brought = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
             elif result.child is not None:
                 brought = await self._started_child(ctx, record.row.id, result.child)
-        self._begun.pop(invocation, None)
+        self._forget(invocation)
+
+    def _forget(self, invocation: str) -> None:
+        left = self._begun.pop(invocation, None)
+        if left is not None:
+            left.turn.close()
 
     def _begin(self, invocation: str, record: Record) -> _Begun | None:
         """The turn of an invocation, or None if it has begun in a program that died, or in another one.
@@ -179,8 +169,8 @@ class _Handlers:
         if invocation not in self._begun and not restate_context_is_replaying.get():
             oldest = next(iter(self._begun), None)
             if oldest is not None and len(self._begun) >= LEFT_MAX and all(step.done() for step in self._begun[oldest].steps):
-                del self._begun[oldest]
-            self._begun[invocation] = _Begun(Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}"))
+                self._forget(oldest)
+            self._begun[invocation] = _Begun(Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}"), [])
         return self._begun.get(invocation)
 
     async def _take(
@@ -192,13 +182,13 @@ class _Handlers:
             turn.interrupted()
             return turn.result()
         if number == len(begun.steps):
-            begun.steps.append(asyncio.create_task(begun.step(brought)))
+            begun.steps.append(asyncio.create_task(begun.turn.step(brought)))
         step = begun.steps[number]
         try:
             return await asyncio.shield(step)
         finally:
             if step.done() and (step.cancelled() or step.exception() is not None):
-                self._begun.pop(invocation, None)  # the next attempt records an interruption
+                self._forget(invocation)  # the next attempt records an interruption
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
@@ -210,11 +200,12 @@ class _Handlers:
 
     async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:
         """Let a case that waits for a permit ask again."""
-        return await self._change(ctx, lambda turn: turn.nudge())
+        return await self._change(ctx, Turn.nudge)
 
-    def outside(self, do: Callable[[Turn, dict[str, Any]], None]) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
-        """A handler for somebody outside."""
-        error = AnswerInvalid if do is _OUTSIDE["answer"] else Refused
+    def outside(
+        self, do: Callable[[Turn, dict[str, Any]], Awaitable[None]], error: type[PointsmanError]
+    ) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
+        """A handler for somebody outside, who gets this `error` for a blob that the store lacks."""
 
         async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
             return await self._change(ctx, lambda turn: do(turn, asked), error)
@@ -226,7 +217,7 @@ class _Handlers:
         record = await ctx.get("case", _RECORD)
         if record is None:
             raise refusal(_unknown(ctx.key()))
-        return shown(self._work, record)
+        return await shown(self._work, record)
 
     async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
         """Tell the events of the case."""
@@ -235,46 +226,61 @@ class _Handlers:
             raise refusal(_unknown(ctx.key()))
         return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
 
-    async def _change(self, ctx: ObjectContext, do: Callable[[Turn], None], error: type[PointsmanError] = Refused) -> dict[str, Any]:
-        """Take a turn for a caller. It is refused with this `error` if it names a blob that the store lacks."""
+    async def _change(
+        self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[None]], error: type[PointsmanError] | None = None
+    ) -> dict[str, Any]:
+        """Do something with the case, and return the answer to the caller."""
         record = await ctx.get("case", _RECORD)
+        if record is None:
+            raise refusal(_unknown(ctx.key()))
+        return (await self._turn(ctx, record, do, error)).answer
+
+    async def _turn(
+        self, ctx: ObjectContext, record: Record, do: Callable[[Turn], Awaitable[None]], error: type[PointsmanError] | None
+    ) -> TurnResult:
+        """Take a turn for a caller, and keep what it leaves. With an `error`, that is what a blob raises which the store lacks."""
 
         async def turn() -> TurnResult:
-            if record is None:
-                return TurnResult(refused=_unknown(ctx.key()))
-            one = Turn(self._work, record)
+            one, refused = Turn(self._work, record), None
             try:
-                do(one)
-                result = one.result()
-                await self._check_blobs(record, result.record, error)
-            except PointsmanError as refused:
-                return TurnResult(refused=refusing(refused))
-            except UNFIT as misfit:
-                return TurnResult(refused=unfit(misfit))
+                await do(one)
+            except PointsmanError as problem:
+                refused = refusing(problem)
+            except UNFIT as problem:
+                refused = unfit(problem)
+            result = one.result()
+            result.refused = refused
+            if error is not None and result.record is not None:
+                try:
+                    await self._check_blobs(record, result.record, error)
+                except PointsmanError as problem:
+                    return TurnResult(refused=refusing(problem))
             return result
 
-        return self._keep(ctx, await ctx.run_typed("turn", turn, RunOptions(_RESULT)))
+        result = await ctx.run_typed("turn", turn, RunOptions(_RESULT))
+        self._keep(ctx, result)
+        return result
 
-    async def _check_blobs(self, before: Record | None, after: Record | None, error: type[PointsmanError]) -> None:
+    async def _check_blobs(self, before: Record, after: Record, error: type[PointsmanError]) -> None:
         """Raise this `error` if a field that has been written names a blob that the store lacks."""
-        if after is None or self._work.blobs is None:
+        if self._work.blobs is None:
             return  # without a store, no field has a blob
         process = self._work.registry.accepting(after.row.process, after.row.version)
         if process is None:
             return
-        codec, earlier = codec_of(process.state), {} if before is None else before.fields
+        codec = codec_of(process.state)
         for name, row in after.fields.items():
-            if earlier.get(name) != row and codec.knows(name):
+            if before.fields.get(name) != row and codec.knows(name):
                 await self._work.check_blobs(codec.decode(name, row.text, "").value, error)
 
-    def _keep(self, ctx: ObjectContext, result: TurnResult) -> dict[str, Any]:
-        """Keep what a turn leaves, and return the answer to the caller. Raises TerminalError for a caller that is refused."""
+    def _keep(self, ctx: ObjectContext, result: TurnResult) -> None:
+        """Keep what a turn leaves. Raises TerminalError for a caller that is refused."""
         if result.record is not None:
             ctx.set("case", result.record, _RECORD)
         for stamped in result.events:
             ctx.set(f"event {stamped.revision:08d}", stamped, _EVENTS)
-        if result.given is not None:
-            ctx.object_send(self.handles["give"], result.given.limit, GIVEN.plain(result.given))
+        for given in result.given:
+            ctx.object_send(self.handles["give"], given.limit, GIVEN.plain(given))
         for to, arrival in result.sent:
             ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
         if result.later is not None:
@@ -286,7 +292,6 @@ class _Handlers:
             ctx.object_send(self.handles["ended"], place_of(row.process, row.tenant, correlation), row.id)
         if result.refused is not None:
             raise refusal(result.refused)
-        return result.answer
 
     def _send_back(self, ctx: ObjectContext, case: int, message: Message) -> None:
         """Send a message back that an ended case has not taken in."""
@@ -323,34 +328,26 @@ def _as_child(record: Record) -> dict[str, Any]:
     return {"child": _FOUND.plain(ChildFound(record.row, fields))}
 
 
-def shown(work: Work, record: Record) -> dict[str, Any]:
+async def shown(work: Work, record: Record) -> dict[str, Any]:
     """What the handler `show` tells of a case: its row, its fields as JSON, its open pause and its ledger. Private values are hidden."""
     row = record.row
     process = work.registry.accepting(row.process, row.version)
     private = frozenset(record.fields) if process is None else process.private
     fields = {name: HIDDEN if name in private else json.loads(field.text) for name, field in record.fields.items()}
     return {
-        **row._asdict(), "fields": fields, "pause": _asked(process, record, private),
+        **row._asdict(), "fields": fields, "pause": _asked(await Turn(work, record).pending(), private),
         "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
         "branches": [branch.name for branch in record.branches],
     }  # fmt: skip
 
 
-def _asked(process: AnyProcess | None, record: Record, private: frozenset[str]) -> dict[str, Any] | None:
-    """The open pause, if a person can answer it now."""
-    pause = record.pause
-    if process is None or pause is None or record.row.status is not Status.WAITING:
+def _asked(pending: Pending | None, private: frozenset[str]) -> dict[str, Any] | None:
+    """The open pause as JSON, with the schema of its answer."""
+    if pending is None:
         return None
-    try:
-        case = record.case(process)
-    except PointsmanError:
-        return None
-    declared = declared_pause(program_of(process), case, pause)
-    if declared is None:
-        return None
-    pending = pending_of(process, case, declared, pause)._asdict() | {"answer": TypeAdapter(declared.answer).json_schema()}
-    hidden = {part: {name: HIDDEN if name in private else value for name, value in pending[part].items()} for part in ("shown", "beside")}
-    plain: dict[str, Any] = TypeAdapter(Any).dump_python(pending | hidden, mode="json")
+    asked = pending._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
+    hidden = {part: {name: HIDDEN if name in private else value for name, value in asked[part].items()} for part in ("shown", "beside")}
+    plain: dict[str, Any] = TypeAdapter(Any).dump_python(asked | hidden, mode="json")
     return plain
 
 

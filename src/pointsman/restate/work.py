@@ -6,19 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import BudgetSpent, PointsmanError
+from pointsman.errors import PointsmanError
 from pointsman.restate.blobs import NoCases
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.begun import Begun
-from pointsman.runtime.branches import Advance, BranchRunner
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.clock import Clock, SystemClock
-from pointsman.runtime.commits import Commits
-from pointsman.runtime.late import LateResults
 from pointsman.runtime.lease import Lease
-from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
-from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources
 from pointsman.runtime.threads import Threads
@@ -67,12 +62,3 @@ class Work:
     def close(self) -> None:
         """End the threads of plain functions: each with its call."""
         self._threads.close()
-
-    def branches(self, keep: Advance) -> BranchRunner:
-        """What runs the branches of a step; `keep` takes the ends of branches while others run."""
-        commits = Commits(self.ports, Recent(), self._threads, lambda _, __: None, lambda: None)
-        return BranchRunner(self.ports, self.calls, Limits(self.ports, ()), LateResults(commits), keep, _no_budget)
-
-
-async def _no_budget(*_: object) -> BudgetSpent | None:
-    return None

@@ -196,12 +196,15 @@ class Runner:
         """Reserve a thread and a permit before the intent is committed, so that the wait for them does not use up the call's time."""
         effect = wanted.effect
         if not effect.asynchronous and session.reserved is None:
-            session.reserved = await self._calls.reserve_thread(session)
+            await self._reserve_thread(session)
         if effect.limit is not None:
             session.permit = await self._limits.take(session.case, effect)
             if session.permit is None:
                 return PermitRefused(wanted, self._limits.why_shut(effect.limit.name))
         return Acquired(wanted)
+
+    async def _reserve_thread(self, session: CaseSession) -> None:
+        session.reserved = await self._calls.reserve_thread(session)
 
     async def _call_effect(self, session: CaseSession, call: CallEffect, _: Offers) -> Happening:
         clock, lease, until, deadline = self._clock, self._ports.lease, session.call_until, call.intent.deadline

@@ -268,7 +268,7 @@ class Scheduler:
 
     async def _take_claimed(self, claimed: Claimed) -> None:
         """Run a claimed case. Park or block it if this code cannot run or read it."""
-        found = await self._session_of(claimed)
+        found = await self.session_of(claimed)
         if isinstance(found, CaseSession):
             self._reserved += 1
             self.occupy(found, asyncio.create_task(self.drive(found, None), name=case_name(found)))
@@ -277,7 +277,7 @@ class Scheduler:
         with suppress(Conflict):
             await self._runner.advance(self.bare(claimed.case), found, Offer)
 
-    async def _session_of(self, claimed: Claimed) -> CaseSession | CannotGoOn | NotAcceptedHere:
+    async def session_of(self, claimed: Claimed) -> CaseSession | CannotGoOn | NotAcceptedHere:
         """Load a claimed case, or return why it cannot run."""
         row = claimed.case
         if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:

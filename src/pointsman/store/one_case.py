@@ -1,0 +1,163 @@
+"""A store of one case that is a value: for a host that keeps each case as one record, such as a virtual object.
+
+The host makes a store from the record, has a part of the engine do something with the case, and keeps the record that the store has then.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pointsman.kernel.case import Case, committed
+from pointsman.kernel.rows import (
+    BranchRow,
+    CaseRow,
+    EffectRow,
+    EventWrite,
+    FieldRow,
+    FieldWrite,
+    MessageRow,
+    PauseRow,
+    Transition,
+    UsageWrite,
+)
+from pointsman.kernel.snapshot import Snapshot
+from pointsman.store.base import WriteRow
+from pointsman.store.states import state_from
+
+PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered
+
+
+@dataclass(slots=True)
+class CaseRecord:
+    """A case at rest. `ends` has the fields of children whose end is among the messages."""
+
+    row: CaseRow
+    incarnation: str
+    fields: dict[str, FieldRow] = field(default_factory=dict)
+    branches: tuple[BranchRow, ...] = ()
+    ledger: tuple[EffectRow, ...] = ()
+    pauses: tuple[PauseRow, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
+    ends: dict[int, dict[str, FieldRow]] = field(default_factory=dict)
+    children: tuple[CaseRow, ...] = ()
+
+    @property
+    def pause(self) -> PauseRow | None:
+        """The open pause."""
+        return self.pauses[-1] if self.pauses and self.pauses[-1].closed is None else None
+
+
+R = TypeVar("R", bound=CaseRecord)
+
+
+def after(record: R, t: Transition) -> R:
+    """The record after a transition."""
+    row, changed = record.row, copy(record)
+    branches, ledger = {branch.name: branch for branch in record.branches}, {entry.key: entry for entry in record.ledger}
+    snapshot = Snapshot(row.id, {}, row.revision, row.steps)
+    case = committed(Case(row, snapshot, branches, ledger, record.pause, record.messages, record.children), t, snapshot)
+    changed.row = case.row._replace(inbox=len(case.messages))
+    changed.branches, changed.ledger = tuple(case.branches.values()), tuple(case.ledger.values())
+    changed.messages, changed.children = case.messages, case.children
+    changed.fields, changed.pauses = _fields_after(record.fields, t), _pauses_after(record.pauses, t, case.pause)
+    if t.takes:
+        changed.ends = {}
+    return changed
+
+
+def _fields_after(fields: Mapping[str, FieldRow], t: Transition) -> dict[str, FieldRow]:
+    """The fields after the writes of a transition, as every store keeps them."""
+    writes: dict[str, list[FieldWrite]] = defaultdict(list)
+    for write in t.fields:
+        writes[write.field].append(write)
+    changed = dict(fields)
+    for name, of_field in writes.items():
+        before = changed.pop(name, None)
+        rows = [] if before is None else [WriteRow(before.revision, name, before.text, before.writer)]
+        rows += [WriteRow(t.revision + 1, *write) for write in of_field]
+        changed |= {row.field: row for row in state_from(rows)}
+    return changed
+
+
+def _pauses_after(pauses: tuple[PauseRow, ...], t: Transition, now_open: PauseRow | None) -> tuple[PauseRow, ...]:
+    """The pauses after a transition, which may close the open one, change it and open another one."""
+    if pauses and pauses[-1].closed is None:
+        *earlier, last = pauses
+        if t.leaves_pause:
+            how = "void" if t.answered_by is None else "answered"
+            last = last._replace(closed=how, closed_by=t.answered_by, closed_at=t.at)
+        elif now_open is not None:
+            last = now_open
+        pauses = (*earlier, last)
+    return pauses if t.pause is None or now_open is None else (*pauses[-PAUSES_MAX:], now_open)
+
+
+class OneCase(Generic[R]):
+    """What the loader, the runner and the commands for one case need of a store. It has no leases, and no other case but the children.
+
+    Nobody else changes the case meanwhile: the host sees to that. So no commit is refused.
+    """
+
+    lease_seconds = None
+
+    def __init__(self, record: R) -> None:
+        self.record = record
+        self.incarnation = record.incarnation
+        self._fields_of: dict[int, Mapping[str, FieldRow]] = {}
+
+    async def commit(self, transition: Transition) -> int:
+        """Change the record."""
+        self.record = after(self.record, transition)
+        return transition.case
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
+        """Do nothing: the result of a call that nobody waits for any more is not kept."""
+
+    def has_started(self, child: CaseRow, fields: Mapping[str, FieldRow]) -> None:
+        """Note a child that the case has started, with those of its fields that the case may take."""
+        self.record.children = (*(one for one in self.record.children if one.id != child.id), child)
+        self._fields_of[child.id] = fields
+
+    async def case(self, case: int) -> CaseRow | None:
+        """The row of the case, or of a child as it was when it started."""
+        return next((row for row in (self.record.row, *self.record.children) if row.id == case), None)
+
+    async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:  # noqa: ARG002 - of the last revision
+        """The fields of the case, or of a child that has ended."""
+        record = self.record
+        fields = record.fields if case == record.row.id else self._fields_of.get(case, record.ends.get(case, {}))
+        return tuple(fields.values())
+
+    async def branches(self, case: int) -> tuple[BranchRow, ...]:  # noqa: ARG002 - there is one
+        """The branches of the case's parallel step."""
+        return self.record.branches
+
+    async def effects(self, case: int) -> list[EffectRow]:  # noqa: ARG002
+        """The ledger."""
+        return [*self.record.ledger]
+
+    async def effect(self, key: str) -> EffectRow | None:
+        """The ledger's entry for an idempotency key, or None."""
+        return next((entry for entry in self.record.ledger if entry.key == key), None)
+
+    async def pause(self, case: int) -> PauseRow | None:  # noqa: ARG002
+        """The last pause, open or closed, or None."""
+        return self.record.pauses[-1] if self.record.pauses else None
+
+    async def pause_by_token(self, token: str) -> PauseRow | None:
+        """The pause with this token, or None."""
+        return next((pause for pause in self.record.pauses if pause.token == token), None)
+
+    async def messages(self, case: int) -> tuple[MessageRow, ...]:  # noqa: ARG002
+        """The pending messages, in the order of arrival."""
+        return self.record.messages
+
+    async def children(self, case: int) -> list[CaseRow]:  # noqa: ARG002
+        """The children that the case has started at this step."""
+        return [*self.record.children]
+
+    async def announced(self) -> Collection[tuple[str, int]]:
+        """Nothing: other programs that serve the case are not known."""
+        return ()
