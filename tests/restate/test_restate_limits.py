@@ -3,13 +3,13 @@
 import asyncio
 import itertools
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
-import pytest
 from objects_in_memory import Objects
 
-from pointsman import AtLeastOnce, Context, DefinitionError, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, when
+from pointsman import AtLeastOnce, Context, Failure, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, quorum, when
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from tiers import figure
@@ -20,8 +20,8 @@ CASES = 4
 
 class Question(State):
     text: str
-    reply: str | None = None
-    sent: str | None = None
+    reply: str | Failure | None = None
+    sent: str | Failure | None = None
 
 
 class Calls:
@@ -46,7 +46,7 @@ def questions(limit: Limit) -> Process[Any]:
     @question.effect(
         writes="sent", limit=limit, safety=AtLeastOnce("it is a test"), timeout_seconds=10, retry=Retry(attempts_max=2, first_seconds=0.0)
     )
-    async def send(reply: str, *, ctx: Context, calls: Calls) -> str:
+    async def send(reply: str | Failure, *, ctx: Context, calls: Calls) -> str:
         calls.at.append(("send", ctx.now))
         if calls.refuses:
             calls.refuses -= 1
@@ -61,9 +61,9 @@ def questions(limit: Limit) -> Process[Any]:
     return question
 
 
-def run(limit: Limit, calls: Calls, *, dies_at: int = 0) -> Objects:
+def run(limit: Limit, calls: Calls, *, dies_at: int = 0, process: Callable[[Limit], Process[Any]] = questions) -> Objects:
     cluster = Objects(ManualClock(), dies_at=dies_at)
-    cluster.serve(Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7)))
+    cluster.serve(Work([process(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7)))
 
     async def story() -> None:
         for number in range(1, CASES + 1):
@@ -126,19 +126,51 @@ def test_a_program_that_dies_anywhere_leaves_no_case_without_a_permit() -> None:
         assert cluster.deaths == 1
 
 
-def test_a_limit_of_a_branch_is_refused_when_the_process_is_registered() -> None:
-    limit = Limit("llm", concurrency=1)
+def surveys(limit: Limit) -> Process[Any]:
+    """Two branches under the same limit, of which one answer is enough."""
     question = Process("questions", Question)
 
-    @question.node(writes="reply", limit=limit)
-    async def ask(text: str) -> str:
-        return text
+    @question.node(writes="reply", limit=limit, timeout_seconds=10)
+    async def ask(text: str, *, ctx: Context, calls: Calls) -> str:
+        calls.at.append(("ask", ctx.now))
+        return text.upper()
 
-    @question.node(writes="sent")
-    async def send(text: str) -> str:
-        return text
+    @question.node(writes="sent", limit=limit, timeout_seconds=10)
+    async def ask_twice(text: str, *, ctx: Context, calls: Calls) -> str:
+        calls.at.append(("ask_twice", ctx.now))
+        return text.upper()
 
-    question.rules(when("no reply yet", lambda c: c.reply is None, parallel(ask, send)), otherwise(finish("sent")))
+    question.rules(
+        when("no reply yet", lambda c: c.reply is None and c.sent is None, parallel(ask, ask_twice, failures=quorum(1))),
+        otherwise(finish("sent")),
+    )
+    return question
 
-    with pytest.raises(DefinitionError, match="limit 'llm' cannot be kept for the branch 'ask' on Restate; make it a step of its own"):
-        Work([question])
+
+def test_branches_keep_a_limit_and_give_back_the_permits_that_they_no_longer_need() -> None:
+    limit, calls = Limit("llm", concurrency=1), Calls()
+
+    cluster = run(limit, calls, process=surveys)
+
+    assert len(calls.at) >= CASES
+    assert state_of(cluster, limit)["permits"] == {}
+    assert max(at for _, at in calls.at) < ManualClock().now() + 1  # nobody waited until a permit expired
+
+
+def test_branches_keep_the_distance_of_their_rate() -> None:
+    limit, calls = Limit("llm", per_second=0.1), Calls()
+
+    run(limit, calls, process=surveys)
+
+    times = sorted(at for _, at in calls.at)
+    assert len(times) >= CASES
+    assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_program_that_dies_anywhere_leaves_no_branch_without_a_permit() -> None:
+    limit = Limit("llm", concurrency=1)
+    whole = run(limit, Calls(), process=surveys)
+
+    for entry in range(1, whole.entries + 1, EVERY):
+        cluster = run(limit, Calls(), dies_at=entry, process=surveys)
+        assert cluster.deaths == 1

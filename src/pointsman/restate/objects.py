@@ -32,8 +32,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
-from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers
-from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped
+from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, Permitted
+from pointsman.restate.record import Message, Record, Refusing, Stamped
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult
 from pointsman.restate.work import Work
 

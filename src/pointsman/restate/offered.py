@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from pointsman.definition.children import Child
 from pointsman.definition.limits import Intake
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Parallel
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
@@ -32,10 +31,6 @@ def _missing(process: AnyProcess, served: set[str], *, blobs: bool) -> Iterator[
             yield f"transaction {step.name!r} has no database", f"make it an effect, or {here}"
         if isinstance(step, Child) and step.process.name not in served:
             yield f"child {step.name!r} is a case of {step.process.name!r}, which is not served", "serve both"
-    branches = [node for rule in process.ordered_rules if isinstance(rule.step, Parallel) for node in rule.step.nodes]
-    limited = next((node for node in branches if node.limit is not None), None)
-    if limited is not None and limited.limit is not None:
-        yield f"limit {limited.limit.name!r} cannot be kept for the branch {limited.name!r}", f"make it a step of its own, or {here}"
     for name in process.schedules:
         yield f"schedule {name!r} has no clock", f"start the cases from a scheduler of your own, or {here}"
     if process.budget is not None:

@@ -13,17 +13,6 @@ from pointsman.kernel.rows import EventWrite, Transition
 from pointsman.store.one_case import CaseRecord
 
 
-class Permitted(NamedTuple):
-    """What the object of a limit answered: a permit, with the `state` of the limit, or `why` there is none and in how many `seconds` there may be one."""
-
-    limit: str
-    holder: str
-    granted: bool
-    state: str | None = None
-    why: str | None = None
-    seconds: float = 0.0
-
-
 class Refusing(NamedTuple):
     """Why a caller is refused: the name of the error, and its message."""
 

@@ -23,17 +23,19 @@ from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, codec_of, message_of
 from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, Resolved, StartAsked
 from pointsman.kernel.inputs import input_cells
+from pointsman.kernel.limits import GivePermit, LimitChange, LimitChanged, LimitState, changed, state_of
 from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow, FieldRow, MessageRow, MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.restate.limits import PermitGiven, PermitWanted, TurnLimits
-from pointsman.restate.record import Message, Permitted, Record, Refusing, Stamped
+from pointsman.restate.limits import PermitGiven, Permitted, PermitWanted
+from pointsman.restate.record import Message, Record, Refusing, Stamped
 from pointsman.restate.work import Work
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.decisions import Decisions
+from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
 from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.recent import Recent
@@ -132,10 +134,16 @@ class Start(NamedTuple):
 
 
 class _Store(OneCase[Record]):
-    """The record of a case as the store of a turn, which goes on when the journal has what was committed."""
+    """The record of a case as the store of a turn, which goes on when the journal has what was committed.
+
+    `given` are the permits that were given back. If a permit was refused last, there may be one in `waits` seconds.
+    """
 
     def __init__(self, record: Record, turn: "Turn") -> None:
         super().__init__(record)
+        self.given: list[PermitGiven] = []
+        self.waits = 0.0
+        self._seen: dict[str, LimitState] = {}
         self._turn = turn
 
     async def commit(self, transition: Transition) -> int:
@@ -144,6 +152,17 @@ class _Store(OneCase[Record]):
         await super().commit(transition)
         await self._turn.committed(before, self.record, transition)
         return transition.case
+
+    async def change_limit(self, change: LimitChange) -> LimitChanged:
+        """Have the limit's object give a permit. One that is given back goes with what is told next; what that changes is computed here."""
+        seen, name = self._seen, change.limit.name
+        if isinstance(change, GivePermit):
+            self.given.append(PermitGiven(name, change.holder, change.ending, change.case, change.keeps))
+            return changed(seen.get(name, LimitState()), change)
+        row = self.record.row
+        told = await self._turn.permitted(PermitWanted(name, change.holder, change.until - change.now, key_of(row.process, row.id)))
+        seen[name], self.waits = state_of(told.state), told.seconds or 0.0
+        return LimitChanged(seen[name], None if told.seconds is None else change.now + told.seconds)
 
 
 class _Loader(Loader):
@@ -179,7 +198,8 @@ class Turn:
         self._store = store = _Store(record, self)
         ports, recent = replace(work.ports, store=cast("Store", store)), Recent()
         commits = Commits(ports, recent, work.calls.threads, lambda _, __: None, lambda: None)
-        self._limits = TurnLimits(work, self._permitted)
+        self._limits = Limits(ports, work.limited)
+        self._limits.claimed([record.row], dict.fromkeys(work.limits, 1), all_of_it=True)  # only the object of a limit knows who waits
         loader = _Loader(store, recent)
         self._runner = _Runner(ports, commits, work.calls, self._limits, loader, self._start_child)
         self._scheduler = Scheduler(ports, loader, self._runner, work.registry, self._limits, 0, _raise)  # without places
@@ -195,7 +215,7 @@ class Turn:
         result, row = self._result, self._store.record.row
         result.answer = {"case": row.id, "status": row.status, **result.answer}
         result.more = self._driving is not None and not self._driving.done()
-        result.given, self._limits.given = self._limits.given, []
+        result.given, self._store.given = self._store.given, []
         if (
             result.record is not None
             and (self._moved or self._woken)
@@ -203,7 +223,7 @@ class Turn:
             and row.wake_at is not None
         ):
             # A case that waits for a permit asks again when there may be one, or when another call gives its permit back.
-            waits = self._limits.waits if row.needs is not None else 0.0
+            waits = self._store.waits if row.needs is not None else 0.0
             result.later = Later(row.revision, max(waits, row.wake_at - self._work.clock.now()))
         self._result, self._moved, self._woken = TurnResult(by=self.by), False, False
         return result
@@ -242,6 +262,10 @@ class Turn:
         except Exception as error:
             log.exception("case %d cannot go on: %s", row.id, type(error).__name__, exc_info=not session.process.private)
             await self._runner.advance(session, CannotGoOn(f"it cannot go on: {type(error).__name__}: {message_of(error)}"), Offer)
+        while self._telling.locked():  # the permit of a branch that is no longer needed is on its way
+            async with self._telling:
+                pass
+        await self._limits.close()
 
     async def _session(self, row: CaseRow) -> CaseSession | None:
         """The claimed case, or None if this code cannot continue it, which is then recorded."""
@@ -279,7 +303,8 @@ class Turn:
             self._told.set()
             return await self._brought.get()
 
-    async def _permitted(self, wanted: PermitWanted) -> Permitted:
+    async def permitted(self, wanted: PermitWanted) -> Permitted:
+        """Ask the object of a limit for a permit."""
         self._result.wanted = wanted
         return cast("Permitted", await self._tell())
 

@@ -39,8 +39,8 @@ class Work:
         self.blobs = blobs
         check_offered([*self.registry], blobs=blobs is not None)
         check_resources([*self.registry], self._resources)
-        nodes = [node for process in self.registry for node in process.nodes()]
-        self.limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
+        self.limited = [process for process in self.registry if any(node.limit is not None for node in process.nodes())]
+        self.limits = {node.limit.name: node.limit for process in self.limited for node in process.nodes() if node.limit is not None}
         self.clock: Clock = clock or SystemClock()
         self.random = random or chance.SystemRandom()
         # The calls read blobs in a store, and tell it of waits for a thread and of late results. It has no cases: those are on Restate.
