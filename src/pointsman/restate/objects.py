@@ -73,12 +73,16 @@ def _delay(seconds: float) -> timedelta | None:
     return timedelta(seconds=seconds, milliseconds=1) if seconds else None
 
 
-_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[None]]] = {
-    "answer": lambda turn, asked: turn.answer(asked["token"], asked["answer"], asked.get("by", ""), asked.get("edits") or {}),
-    "assign": lambda turn, asked: turn.assign(asked.get("to", ""), asked.get("by", ""), asked.get("note", "")),
-    "cancel": lambda turn, asked: turn.cancel(asked.get("by", ""), asked.get("why", "")),
+_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
+    "answer": lambda turn, asked: turn.decisions.resume(
+        asked["token"], asked["answer"], by=asked.get("by", ""), edits=asked.get("edits") or {}
+    ),
+    "assign": lambda turn, asked: turn.decisions.assign(
+        turn.number, asked.get("to", ""), by=asked.get("by", ""), note=asked.get("note", "")
+    ),
+    "cancel": lambda turn, asked: turn.operators.cancel(turn.number, by=asked.get("by", ""), why=asked.get("why", "")),
     "redrive": lambda turn, asked: turn.redrive(asked.get("by", ""), asked.get("why", ""), asked.get("fields") or {}),
-    "resolve": lambda turn, asked: turn.resolve(Resolved(**{"by": "", "why": "", **asked})),
+    "resolve": lambda turn, asked: turn.operators.resolve(Resolved(**{"by": "", "why": "", **asked})),
 }
 """The handlers for people and programs, by name."""
 
@@ -203,7 +207,7 @@ class _Handlers:
         return await self._change(ctx, Turn.nudge)
 
     def outside(
-        self, do: Callable[[Turn, dict[str, Any]], Awaitable[None]], error: type[PointsmanError]
+        self, do: Callable[[Turn, dict[str, Any]], Awaitable[object]], error: type[PointsmanError]
     ) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """A handler for somebody outside, who gets this `error` for a blob that the store lacks."""
 
@@ -227,7 +231,7 @@ class _Handlers:
         return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
 
     async def _change(
-        self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[None]], error: type[PointsmanError] | None = None
+        self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None = None
     ) -> dict[str, Any]:
         """Do something with the case, and return the answer to the caller."""
         record = await ctx.get("case", _RECORD)
@@ -236,7 +240,7 @@ class _Handlers:
         return (await self._turn(ctx, record, do, error)).answer
 
     async def _turn(
-        self, ctx: ObjectContext, record: Record, do: Callable[[Turn], Awaitable[None]], error: type[PointsmanError] | None
+        self, ctx: ObjectContext, record: Record, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None
     ) -> TurnResult:
         """Take a turn for a caller, and keep what it leaves. With an `error`, that is what a blob raises which the store lacks."""
 

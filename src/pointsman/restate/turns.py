@@ -21,7 +21,7 @@ from pointsman.errors import Refused
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, codec_of, message_of
-from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, Resolved, StartAsked
+from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, StartAsked
 from pointsman.kernel.inputs import input_cells
 from pointsman.kernel.limits import GivePermit, LimitChange, LimitChanged, LimitState, changed, state_of
 from pointsman.kernel.messages import CHILD_ENDED
@@ -185,11 +185,11 @@ class _Runner(Runner):
 class Turn:
     """What is done with a case in one invocation: steps that follow each other, or one thing for somebody outside.
 
-    `by` marks the results in the journal, so that a program knows its own.
+    `by` marks the results in the journal, so that a program knows its own. `number` is the case's; `decisions` and `operators` take what people want of it.
     """
 
     def __init__(self, work: Work, record: Record, by: str = "") -> None:
-        self.by = by
+        self.by, self.number = by, record.row.id
         self._work, self._result = work, TurnResult(by=by)
         self._moved = self._woken = False
         self._process = work.registry.accepting(record.row.process, record.row.version)
@@ -204,8 +204,8 @@ class Turn:
         self._runner = _Runner(ports, commits, work.calls, self._limits, loader, self._start_child)
         self._scheduler = Scheduler(ports, loader, self._runner, work.registry, self._limits, 0, _raise)  # without places
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, work.registry)
-        self._decisions = Decisions(ports.store, self._cases, work.clock, self._cases.row, self._runner.confirm)
-        self._operators = OperatorCommands(ports, self._cases, lambda: None)
+        self.decisions = Decisions(ports.store, self._cases, work.clock, self._cases.row, self._runner.confirm)
+        self.operators = OperatorCommands(ports, self._cases, lambda: None)
         self._driving: asyncio.Task[None] | None = None
         self._told, self._brought, self._telling = asyncio.Event(), asyncio.Queue[Any](), asyncio.Lock()
         self._steps, self._spent, self._begun = 0, 0.0, 0.0
@@ -372,35 +372,19 @@ class Turn:
     async def pending(self) -> Pending | None:
         """The open pause, if a person can answer it now."""
         with suppress(Refused):
-            return await self._decisions.pending(self._store.record.row.id) if self._store.record.row.status is Status.WAITING else None
+            return await self.decisions.pending(self.number) if self._store.record.row.status is Status.WAITING else None
         return None
-
-    async def answer(self, token: str, answer: object, by: str, edits: Mapping[str, object]) -> None:
-        """Give the open pause its answer. Raises Refused."""
-        await self._decisions.resume(token, answer, by=by, edits=edits)
-
-    async def assign(self, to: str, by: str, note: str) -> None:
-        """Ask somebody else to answer the open pause. Raises Refused."""
-        await self._decisions.assign(self._store.record.row.id, to, by=by, note=note)
-
-    async def cancel(self, by: str, why: str) -> None:
-        """Cancel the case. Raises Refused."""
-        await self._operators.cancel(self._store.record.row.id, by=by, why=why)
 
     async def redrive(self, by: str, why: str, fields: Mapping[str, object]) -> None:
         """Return a parked or blocked case to the backlog, or correct one that waits. Raises Refused."""
         row = self._store.record.row
         if row.status is not Status.BLOCKED:
-            await self._operators.redrive(row.id, by=by, why=why, fields=fields)
+            await self.operators.redrive(row.id, by=by, why=why, fields=fields)
             return
         check_name("by", by)
         check_text("why", why)
         accepted = AcceptedHere(self._work.registry.for_case(row.process, row.version).version)
         await self._cases.apply(self._cases.bare(row), accepted)
-
-    async def resolve(self, said: Resolved) -> None:
-        """Record what a person found out about an effect in doubt. Raises Refused."""
-        await self._operators.resolve(said)
 
 
 def _raise(error: Exception) -> None:
