@@ -5,10 +5,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
-from pointsman import PointsmanError, Process, Refused, State, finish, otherwise
+from pointsman import PointsmanError, Process, Refused, State, every, finish, otherwise
+from pointsman.client.restate_admin import AdminApi
 from pointsman.restate import RestateClient, register, restate_app, serve
+from pointsman.restate.registering import _ingress
 from ports import free_ports
 from restate_server import Server
 
@@ -19,13 +22,15 @@ class Nothing(State):
 
 def process(name: str) -> Process[Nothing]:
     made = Process(name, Nothing)
+    if name == "hourly":
+        made.schedule("each hour", every("1h"), inputs={})
     made.rules(otherwise(finish("done")))
     return made
 
 
 @asynccontextmanager
-async def served(*names: str) -> AsyncIterator[str]:
-    """A program with processes of these names, and its address."""
+async def served(server: Server, *names: str) -> AsyncIterator[str]:
+    """A program with processes of these names, and its address. It ends when the server has nothing to call."""
     [port] = free_ports(1)
     stop, ready = asyncio.Event(), asyncio.Event()
 
@@ -38,6 +43,9 @@ async def served(*names: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         waits.cancel()
+        await asyncio.to_thread(
+            server.until, lambda: not server.query("SELECT id FROM sys_invocation WHERE status NOT IN ('completed', 'scheduled')")
+        )
         stop.set()
         await program
 
@@ -45,9 +53,9 @@ async def served(*names: str) -> AsyncIterator[str]:
 def test_a_program_is_not_registered_that_lacks_a_process_that_was_served_unless_that_is_named(restate: Server) -> None:
     async def story() -> None:
         async with (
-            served("leaves") as first,
-            served("plain") as second,
-            served("plain", "leaves") as both,
+            served(restate, "leaves") as first,
+            served(restate, "plain") as second,
+            served(restate, "plain", "leaves") as both,
             RestateClient(restate.ingress) as cases,
         ):
             await register(restate.admin, first)
@@ -79,6 +87,33 @@ def test_a_wrong_address_is_refused_with_the_option_to_correct(restate: Server) 
     for admin, address, sentence in wrong:
         with pytest.raises(PointsmanError, match=sentence):
             asyncio.run(register(admin, address))
+
+
+def test_a_program_with_schedules_is_told_to_name_where_the_server_takes_calls(restate: Server) -> None:
+    others = ["plain", "leaves"]  # of other tests on this server
+
+    async def story() -> None:
+        async with served(restate, "hourly") as program:
+            with pytest.raises(
+                PointsmanError, match=r"no Restate server takes calls at http://127.0.0.1:1; .* correct the ingress \(--ingress"
+            ):
+                await register(restate.admin, program, without=others, ingress="http://127.0.0.1:1")
+            await register(restate.admin, program, without=others, ingress=restate.ingress)
+            await register(restate.admin, program, without=others)
+
+    asyncio.run(story())
+    [row] = restate.query("SELECT count(*) AS number FROM sys_invocation WHERE target = 'PointsmanSchedule/hourly:each hour/begin'")
+
+    assert row["number"] == 2
+
+
+def test_a_server_that_does_not_tell_where_it_takes_calls_is_refused_with_the_option_to_name_it() -> None:
+    class Silent(AdminApi):
+        async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+            return httpx.Response(200, json={"version": "1.7"})
+
+    with pytest.raises(PointsmanError, match="does not tell where it takes calls; name that with --ingress"):
+        asyncio.run(_ingress(Silent("http://127.0.0.1:1", 1.0), None))
 
 
 def test_a_program_does_not_share_the_port_of_another_one() -> None:

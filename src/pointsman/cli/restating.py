@@ -42,6 +42,14 @@ def serve(
     address: Annotated[
         str | None, typer.Option(metavar="URL", help="Where that server reaches this program (default: host and port).", show_default=False)
     ] = None,
+    ingress: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where that server takes calls, for processes with schedules (default: what it tells).",
+            show_default=False,
+        ),
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="PROCESS", help="Register although this process is no longer served; can be repeated.", show_default=False),
@@ -55,7 +63,7 @@ def serve(
 
     def body() -> None:
         application = _application(load_processes(app), load_resources(resources), threads, blobs)
-        asyncio.run(_serve(application, (host, port), admin, address or f"http://{host}:{port}", without or []))
+        asyncio.run(_serve(application, (host, port), admin, address or f"http://{host}:{port}", ingress, without or []))
 
     or_exit(body)
 
@@ -68,13 +76,15 @@ def _application(processes: "Sequence[AnyProcess]", resources: "Mapping[str, Any
     return restate_app(processes, resources, threads=threads, blobs=None if blobs is None else BlobFolder(blobs))
 
 
-async def _serve(application: "Application", place: tuple[str, int], admin: str | None, address: str, without: list[str]) -> None:
+async def _serve(
+    application: "Application", place: tuple[str, int], admin: str | None, address: str, ingress: str | None, without: list[str]
+) -> None:
     from pointsman import restate as on_restate  # noqa: PLC0415 - an extra
     from pointsman.runtime.worker import stop_signals  # noqa: PLC0415
 
     async def ready() -> None:
         if admin is not None:
-            await on_restate.register(admin, address, without=without)
+            await on_restate.register(admin, address, without=without, ingress=ingress)
         print(f"Serving Restate at {place[0]}:{place[1]}; stop with SIGTERM or Ctrl-C.", file=sys.stderr, flush=True)
         print("READY", flush=True)  # for the program that waits for it
 

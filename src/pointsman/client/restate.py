@@ -11,7 +11,7 @@ import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman import errors
-from pointsman.client.restate_names import BLOBS, NAME, SERVICE, key_of, numbers, seed_of
+from pointsman.client.restate_names import BLOBS, NAME, SCHEDULE, SERVICE, key_of, numbers, schedule_key, seed_of
 from pointsman.definition.state import Blob, State
 from pointsman.errors import InputInvalid, PointsmanError, Refused, StoreAway, StoreError
 from pointsman.kernel.snapshot import Status
@@ -115,6 +115,10 @@ class RestateClient:
             "priority": priority,
         }
         return Delivered(**await self._post(f"/{SERVICE}/send", asked))
+
+    async def begin_schedule(self, process: str, name: str) -> None:
+        """Begin a schedule of the registered program, as `register` does, or have it follow what the program says now."""
+        await self._post(f"/{SCHEDULE}/{quote(schedule_key(process, name), safe='')}/begin/send", None)
 
     async def store_blob(self, content: bytes) -> Blob:
         """Store a large value with the programs that serve, before a case or a message refers to it.

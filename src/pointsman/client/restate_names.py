@@ -1,6 +1,7 @@
 """What programs on Restate and their clients share: the names of the objects and services, and the numbers of cases."""
 
 from collections.abc import Iterator
+from urllib.parse import quote, unquote
 
 from pointsman.kernel.codec import digest
 
@@ -9,6 +10,9 @@ NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "Point
 
 BLOBS = "PointsmanBlobs"
 """The name of the service that stores blobs."""
+
+SCHEDULE, SCHEDULES = "PointsmanSchedule", "pointsman.schedules"
+"""The name of the virtual object of schedules, and its metadata that names those of the program, as a JSON list of processes and names."""
 
 PROCESSES = "pointsman.processes"
 """The metadata of the virtual object of cases that names the processes of the program, as a JSON list."""
@@ -20,6 +24,16 @@ PLACES = 1_000  # with a billion cases, one number in nine million is taken
 def key_of(process: str, number: int) -> str:
     """The key of a case's object."""
     return f"{process}:{number}"
+
+
+def schedule_key(process: str, name: str) -> str:
+    """The key of a schedule's object."""
+    return f"{quote(process)}:{name}"
+
+
+def process_of(key: str) -> str:
+    """The process of a schedule's object."""
+    return unquote(key.partition(":")[0])
 
 
 def place_of(process: str, tenant: str, correlation: str | None, alone: str = "") -> str:

@@ -14,7 +14,7 @@ from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, numbers
 from pointsman.errors import InputInvalid, PointsmanError
 from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.messages import accepted, first_cells
-from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
+from pointsman.restate.journal import RETRIES, UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.record import Message, Refusing
 from pointsman.restate.turns import Arrival, Start
 from pointsman.restate.work import Work
@@ -43,14 +43,22 @@ class Known:
 _ROUTED, _KNOWN, _MESSAGE, _ARRIVAL = Json(Routed), Json(Known), Json(Message), Json(Arrival)
 
 
+async def start_case(ctx: ObjectContext, start: Any, process: str, begun: Start) -> int:
+    """Have the handler `start` start a case, or find it, and return its number. Raises TerminalError."""
+    for number in numbers(begun.seed):
+        if not (await ctx.object_call(start, key_of(process, number), begun._asdict())).get("taken"):
+            return number
+    raise TerminalError(f"Refused: no number is free for a case of {process!r}.", 409)
+
+
 class Correlations:
     """The handlers of the service and of the object of a correlation key. `start` and `deliver` are handlers of a case."""
 
     def __init__(self, work: Work, start: Any, deliver: Any) -> None:
         self._work, self._start, self._deliver = work, start, deliver
         self.service, self.object = (
-            Service(SERVICE, "The messages of Pointsman."),
-            VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True),
+            Service(SERVICE, "The messages of Pointsman.", invocation_retry_policy=RETRIES),
+            VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES),
         )
         self.service.handler("send")(self.send)
         self._take = self.object.handler("take")(self.take)
@@ -130,21 +138,16 @@ class Correlations:
         if message.texts is None:
             known.early.append(message)
             return None, "unmatched"
-        case = await self._started(ctx, message)
+        begun = Start(
+            str(ctx.uuid()), texts=message.texts, tenant=message.tenant, priority=message.priority, correlation=message.correlation
+        )
+        case = await start_case(ctx, self._start, message.process, begun)
         if message.correlation is not None:
             known.open = case
             for early in known.early:
                 self._send(ctx, case, early)
             known.early = []
         return case, "started"
-
-    async def _started(self, ctx: ObjectContext, message: Message) -> int:
-        seed = str(ctx.uuid())
-        begun = Start(seed, texts=message.texts, tenant=message.tenant, priority=message.priority, correlation=message.correlation)
-        for number in numbers(seed):
-            if not (await ctx.object_call(self._start, key_of(message.process, number), begun._asdict())).get("taken"):
-                return number
-        raise TerminalError(f"Refused: no number is free for a case of {message.process!r}.", 409)
 
     def _send(self, ctx: ObjectContext, case: int, message: Message) -> None:
         arrival = Arrival(message.name, message.key, message.body, message.at, message.while_open == "supersede", {}, message)

@@ -1,10 +1,12 @@
 """Values as Restate keeps them, and refusals as its callers get them."""
 
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 from restate import TerminalError
+from restate.retry_policy import InvocationRetryPolicy
 from restate.serde import Serde
 
 from pointsman.errors import PointsmanError
@@ -12,6 +14,9 @@ from pointsman.kernel.codec import message_of
 from pointsman.restate.record import Refusing
 
 T = TypeVar("T")
+
+RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)
+"""How often Restate calls a handler again: a program may be away for long, and Restate's own policy gives up after an hour."""
 
 UNFIT = (KeyError, TypeError, ValueError, AttributeError)
 """What a request raises that does not fit its handler."""
@@ -40,6 +45,12 @@ class Json(Serde[T]):
     def of(self, plain: Any) -> T:
         """The value of such an argument."""
         return self._adapter.validate_json(to_json(plain))
+
+
+def delay_of(seconds: float) -> timedelta | None:
+    """The delay of a message that comes after so many `seconds`."""
+    # A millisecond more, because the delay counts in them and a timer that comes early would be set again.
+    return timedelta(seconds=seconds, milliseconds=1) if seconds else None
 
 
 def refusing(error: PointsmanError) -> Refusing:

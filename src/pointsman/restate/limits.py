@@ -7,7 +7,7 @@ from restate import ObjectContext, RunOptions, VirtualObject
 
 from pointsman.client.restate_names import LIMIT
 from pointsman.kernel.limits import Ending, GivePermit, TakePermit, changed, room, state_of, text_of
-from pointsman.restate.journal import Json
+from pointsman.restate.journal import RETRIES, Json
 from pointsman.restate.work import Work
 
 
@@ -64,7 +64,7 @@ class LimitHandlers:
 
     def __init__(self, work: Work, nudge: Any) -> None:
         self._work, self._nudge = work, nudge
-        self.object = VirtualObject(LIMIT, "A limit of Pointsman.", ingress_private=True)
+        self.object = VirtualObject(LIMIT, "A limit of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES)
         self.takes, self.gives = self.object.handler("take_permit")(self.take_permit), self.object.handler("give_permit")(self.give_permit)
 
     async def take_permit(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
-from restate.retry_policy import InvocationRetryPolicy
 from restate.server_context import restate_context_is_replaying
 
 from pointsman.client.restate_names import NAME, PROCESSES, key_of, numbers, place_of, seed_of
@@ -31,14 +30,14 @@ from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
-from pointsman.restate.journal import UNFIT, Json, refusal, refusing, unfit
+from pointsman.restate.journal import RETRIES, UNFIT, Json, delay_of, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, Permitted
 from pointsman.restate.record import Message, Record, Refusing, Stamped
+from pointsman.restate.schedules import ScheduleHandlers
 from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult
 from pointsman.restate.work import Work
 
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
-RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)  # a program may be away for long
 NONCE_BITS = 64
 LEFT_MAX = 1_000  # turns that are kept for invocations that the server may have tried again elsewhere
 
@@ -66,11 +65,6 @@ def _unknown(key: str) -> Refusing:
     """What a caller is told of a case that does not exist. Raises TerminalError."""
     name, number = _named(key)
     return refusing(UnknownCase(number, name))
-
-
-def _delay(seconds: float) -> timedelta | None:
-    # A millisecond more, because the delay counts in them and a timer that comes early would be set again.
-    return timedelta(seconds=seconds, milliseconds=1) if seconds else None
 
 
 _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
@@ -104,7 +98,15 @@ def objects(work: Work) -> list[VirtualObject | Service]:
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
         case.handler(name)(handlers.outside(do, AnswerInvalid if name == "answer" else Refused))
-    return [case, correlations.service, correlations.object, limits.object, *([blob_service(work.blobs)] if work.blobs else [])]
+    schedules = ScheduleHandlers(work, handles["start"])
+    return [
+        case,
+        correlations.service,
+        correlations.object,
+        limits.object,
+        schedules.object,
+        *([blob_service(work.blobs)] if work.blobs else []),
+    ]
 
 
 class _Begun(NamedTuple):
@@ -288,7 +290,7 @@ class _Handlers:
         for to, arrival in result.sent:
             ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
         if result.later is not None:
-            ctx.object_send(self.handles["step"], ctx.key(), result.later.revision, send_delay=_delay(result.later.seconds))
+            ctx.object_send(self.handles["step"], ctx.key(), result.later.revision, send_delay=delay_of(result.later.seconds))
         if result.ended and result.record is not None and (correlation := result.record.row.correlation) is not None:
             row = result.record.row
             for message in result.back:

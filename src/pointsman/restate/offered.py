@@ -31,8 +31,6 @@ def _missing(process: AnyProcess, served: set[str], *, blobs: bool) -> Iterator[
             yield f"transaction {step.name!r} has no database", f"make it an effect, or {here}"
         if isinstance(step, Child) and step.process.name not in served:
             yield f"child {step.name!r} is a case of {step.process.name!r}, which is not served", "serve both"
-    for name in process.schedules:
-        yield f"schedule {name!r} has no clock", f"start the cases from a scheduler of your own, or {here}"
     if process.budget is not None:
         yield "a budget cannot be counted", f"leave budget= out, or {here}"
     if process.retention is not None:

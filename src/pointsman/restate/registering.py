@@ -6,16 +6,19 @@ from typing import Any
 
 import httpx
 
+from pointsman.client.restate import RestateClient
 from pointsman.client.restate_admin import AdminApi, told
-from pointsman.client.restate_names import NAME, PROCESSES
+from pointsman.client.restate_names import NAME, PROCESSES, SCHEDULE, SCHEDULES
 from pointsman.errors import Refused, StoreAway, StoreError
 
 REGISTERING_SECONDS = 30.0  # the server asks the program what it serves before it answers
 UNREACHABLE = "META0003"  # Restate's number for an address that it cannot call
 
 
-async def register(admin: str, address: str, *, without: Collection[str] = ()) -> None:
+async def register(admin: str, address: str, *, without: Collection[str] = (), ingress: str | None = None) -> None:
     """Register the program at `address` with the server whose admin API is at `admin`. It takes the calls of all cases from now on.
+
+    Then its schedules begin, or follow its code. That is a call at `ingress`, where the server takes calls, or where it says that it does.
 
     It may be registered again after its code has changed: a journal has the same shape under every version of the code. Raises Refused if it
     lacks a process that was served, unless that is one of `without`, StoreAway if the server does not answer or cannot call the program, and
@@ -33,7 +36,21 @@ async def register(admin: str, address: str, *, without: Collection[str] = ()) -
                 f"the program at {address} does not serve {', '.join(sorted(lacks))}, as the one before it does; name a list of all processes "
                 f"with --app, or let them go with{''.join(f' --without {name}' for name in sorted(lacks))}."
             )
+        schedules = _named(found["services"], SCHEDULE, SCHEDULES) or []
+        takes_calls = await _ingress(api, ingress) if schedules else ""
         _taken(api, address, await api.ask("POST", "/deployments", deployment))
+    if schedules:
+        async with RestateClient(takes_calls) as client:
+            for process, name in schedules:
+                await client.begin_schedule(process, name)
+
+
+async def _ingress(api: AdminApi, named: str | None) -> str:
+    """Where the server takes calls. Raises StoreError if nobody says that."""
+    ingress = named or told(await api.ask("GET", "/version")).get("ingress_endpoint")
+    if not ingress:
+        raise StoreError(f"the Restate server at {api.url} does not tell where it takes calls; name that with --ingress.")
+    return str(ingress)
 
 
 def _taken(api: AdminApi, address: str, response: httpx.Response) -> dict[str, Any]:
@@ -52,11 +69,11 @@ def _taken(api: AdminApi, address: str, response: httpx.Response) -> dict[str, A
 
 def _lacks(newest: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
     """The processes that the newest program serves and the found one does not."""
-    served, serves = _processes(newest), _processes(found)
-    return set() if served is None or serves is None else served - serves
+    served, serves = _named(newest, NAME, PROCESSES), _named(found, NAME, PROCESSES)
+    return set() if served is None or serves is None else {*served} - {*serves}
 
 
-def _processes(services: list[dict[str, Any]]) -> set[str] | None:
-    """The processes of a program, or None if these services do not name them."""
-    metadata = [one.get("metadata", {}).get(PROCESSES) for one in services if one.get("name") == NAME]
-    return {*json.loads(metadata[0])} if metadata and metadata[0] else None
+def _named(services: list[dict[str, Any]], service: str, metadata: str) -> list[Any] | None:
+    """What the metadata of a service lists, or None if these services do not have it."""
+    texts = [one.get("metadata", {}).get(metadata) for one in services if one.get("name") == service]
+    return list(json.loads(texts[0])) if texts and texts[0] else None
