@@ -132,6 +132,16 @@ def test_waiting_cases_fail_without_an_engine_only_if_they_are_overdue() -> None
     assert found("engines", waiting._replace(due=(1, 2 * LATE_SECONDS)), alone).level is Level.FAIL
 
 
+def test_a_mirror_needs_no_engine() -> None:
+    stand = QUIET._replace(counts={Status.READY: 1, Status.BLOCKED: 1}, due=(1, 2 * LATE_SECONDS))
+    mirror = WELL._replace(server=SERVER._replace(mirror=True), engines=(), closed="it is a mirror")
+
+    findings = [*of_store(mirror, NOW), *of_cases(stand, mirror, [orders])]
+
+    assert {one.what for one in findings if one.level is not Level.OK} == {"backlog", "blocked"}
+    assert not {one.what for one in findings if "worker" in one.do + one.command}
+
+
 def test_an_engine_that_is_gone_harms_no_cases_that_have_ended() -> None:
     assert found("engines", QUIET, WELL._replace(engines=())).level is Level.OK
 

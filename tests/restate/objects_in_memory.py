@@ -185,7 +185,7 @@ def client_of(objects: Objects) -> RestateClient:
         try:
             told = await objects.call(handler, key, json.loads(request.content) if request.content else None)
         except TerminalError as refused:
-            return httpx.Response(refused.status_code, json={"message": refused.message})
+            return httpx.Response(refused.status_code, json={"message": refused.message, "metadata": refused.metadata or {}})
         return httpx.Response(200, json=told)
 
     return client_that(answer)

@@ -12,7 +12,7 @@ from objects_in_memory import Died, Objects
 from pydantic import BaseModel
 from restate import TerminalError
 
-from pointsman import Blob, Process, Refused, State, finish, otherwise, when
+from pointsman import Blob, Process, State, finish, otherwise, when
 from pointsman.errors import StoreAway
 from pointsman.restate import BlobFolder, RestateClient
 from pointsman.restate.work import Work
@@ -126,7 +126,7 @@ def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered
 
     async def story() -> list[int]:
         async with RestateClient(restate.ingress) as cases:
-            with pytest.raises(Refused):
+            with pytest.raises(StoreAway, match="no program that serves this is registered"):
                 await cases.store_blob(b"nobody stores it")
             restate.register(service.url)
             blobs = [await stored(cases, content) for content in contents]

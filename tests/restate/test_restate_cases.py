@@ -88,8 +88,9 @@ def test_a_case_is_started_once_answered_once_and_ends(restate: Server, service:
 
             token = (await until(pause))["token"]
             await cases.answer("orders", case, token, {"agreed": True, "by": "anna"}, by="anna")
-            with pytest.raises(AlreadyAnswered):
+            with pytest.raises(AlreadyAnswered) as refused:
                 await cases.answer("orders", case, token, {"agreed": False, "by": "ben"}, by="ben")
+            assert refused.value.by == "anna"
 
             async def asleep() -> bool:
                 return (await cases.show("orders", case))["step"] == "slept"

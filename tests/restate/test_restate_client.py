@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from math import inf, nan
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from pointsman.errors import AlreadyAnswered, InputInvalid, StoreAway, StoreErro
 from pointsman.restate import RestateClient
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
+from restate_server import Server
 
 Use = Callable[[RestateClient], Awaitable[Any]]
 
@@ -73,13 +75,40 @@ def test_the_client_needs_only_httpx() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_inputs_that_are_no_mapping_are_refused_before_anything_is_sent() -> None:
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda cases: cases.start("orders", [1]), "process 'orders' cannot start with a list"),
+        (lambda cases: cases.start("orders", {"item": "tea"}, key=""), "the key is empty; pass a text, or None for no key."),
+        (
+            lambda cases: cases.start("orders", {"price": nan}),
+            "what is given cannot be sent as JSON (Out of range float values are not JSON",
+        ),
+        (lambda cases: cases.send("orders", inf), "what is given cannot be sent as JSON (Out of range float values are not JSON"),
+        (lambda cases: cases.answer("orders", 7, "token", "\ud800", by="ada"), "what is given cannot be sent as JSON ("),
+        (
+            lambda cases: cases.redrive("orders", 7, by="ada", why="", fields={"item": object()}),
+            "what is given cannot be sent as JSON (Unable to",
+        ),
+    ],
+)
+def test_what_no_handler_takes_is_refused_before_anything_is_sent(use: Use, told: str) -> None:
     nobody = client_that(raises(AssertionError("it was sent")))
 
-    error = asyncio.run(error_of(nobody, lambda cases: cases.start("orders", [1])))
+    error = asyncio.run(error_of(nobody, use))
 
-    assert isinstance(error, InputInvalid)
-    assert "cannot start with a list" in str(error)
+    assert type(error) is InputInvalid
+    assert told in str(error)
+
+
+def test_a_service_that_nobody_registered_is_told_with_the_command_that_registers_it(restate: Server) -> None:
+    error = asyncio.run(error_of(RestateClient(restate.ingress), lambda cases: cases.show("orders", 7)))
+
+    assert type(error) is StoreAway
+    assert str(error) == (
+        f"no program that serves this is registered with the Restate server at {restate.ingress} (service 'PointsmanCase' not found, make sure to"
+        " register the service before calling it); run `pointsman restate serve --app module:process --admin URL`, and with --blobs FOLDER for blobs."
+    )
 
 
 @pytest.mark.parametrize(

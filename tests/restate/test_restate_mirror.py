@@ -342,6 +342,15 @@ def test_a_command_on_a_mirror_names_the_pages_before_it_asks_for_any_code(shop:
     assert "mirror.db is a mirror of cases that run on Restate, and no engine runs them here; repeat this while" in ran.output
 
 
+def test_the_doctor_finds_nothing_wrong_with_a_mirror(shop: Shop) -> None:
+    asyncio.run(shop.look())
+
+    ran = CliRunner().invoke(app, ["doctor", "--db", str(shop.file), "--json"])
+
+    assert {one["what"] for one in json.loads(ran.output) if one["level"] == "fail"} == set()
+    assert "worker" not in ran.output
+
+
 def test_no_engine_opens_a_mirror_and_no_mirror_is_kept_in_the_database_of_an_engine(shop: Shop, tmp_path: Path) -> None:
     async def story() -> None:
         await shop.start("coffee", 1)

@@ -37,7 +37,7 @@ def mirror(
 ) -> None:
     """Copy the cases of these processes into a file, for `pointsman ps`, `show` and `explain`: what has changed since the last time.
 
-    No engine runs the copies. Private values are in the file, too. It can be interrupted and run again at any time.
+    No engine runs the copies. Private values are in the file, too, and the content of blobs is not. It can be interrupted and run again at any time.
     """
     or_exit(lambda: asyncio.run(_mirror(_file(db), load_processes(app), admin, every)))
 

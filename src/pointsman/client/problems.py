@@ -82,8 +82,13 @@ def _made(kind: type[PointsmanError], problem: Problem, response: httpx.Response
         return UnknownCase(problem.case or 0)
     if kind is Busy:
         return Busy(problem.detail, retry_after=float(response.headers.get("Retry-After", RETRY_SECONDS)))
+    return made(kind, problem.detail, by=problem.by)
+
+
+def made(kind: type[PointsmanError], message: str, *, by: str | None) -> PointsmanError:
+    """Return an error of the library that came as its class and its message. `by` is who answered, if somebody did."""
     if kind is Stale:
-        return Stale(problem.detail, current=None)
+        return Stale(message, current=None)
     if kind is AlreadyAnswered:
-        return AlreadyAnswered(problem.detail, by=problem.by or "")
-    return kind(problem.detail)
+        return AlreadyAnswered(message, by=by or "")
+    return kind(message)

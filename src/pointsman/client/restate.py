@@ -1,7 +1,6 @@
 """Start cases on Restate, answer their pauses and operate them, over the HTTP of its server."""
 
 import random
-import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, cast
@@ -11,18 +10,17 @@ import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman import errors
+from pointsman.client.problems import made
 from pointsman.client.restate_names import BLOBS, NAME, SCHEDULE, SERVICE, key_of, numbers, schedule_key, seed_of
 from pointsman.definition.state import Blob, State
 from pointsman.errors import InputInvalid, PointsmanError, Refused, StoreAway, StoreError
+from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.starts import Delivered, Started
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
 LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its head, if its settings do not say otherwise
-
-# An error comes from Restate as one text, so who answered is read out of it.
-_ANSWERED = re.compile(r"case \d+ was already answered by (.*); nothing was changed\.", re.DOTALL)
 
 
 class RestateClient:
@@ -52,22 +50,23 @@ class RestateClient:
         if not isinstance(inputs, Mapping | State):
             kind = type(inputs).__name__
             raise InputInvalid(f"process {process!r} cannot start with a {kind}; give it its state, or a mapping of its inputs.")
+        check_keys(key=key, correlation=None, tenant=tenant, priority=priority)
         seed = seed_of(process, tenant, key) if key is not None else f"{random.SystemRandom().getrandbits(SEED_BITS):x}"
         given = dict(inputs) if isinstance(inputs, Mapping) else {name: getattr(inputs, name) for name in inputs.model_fields_set}
-        asked = {"seed": seed, "inputs": to_jsonable_python(given), "key": key, "tenant": tenant, "priority": priority}
+        asked = {"seed": seed, "inputs": given, "key": key, "tenant": tenant, "priority": priority}
         for number in numbers(seed):
             answer = await self.call(process, number, "start", asked)
             if not answer.get("taken"):
                 return Started(number, answer.get("duplicate", False))
-        raise AssertionError(seed)
+        raise Refused(f"no number is free for a case of {process!r}; start it with another key.")
 
     async def show(self, process: str, case: int) -> dict[str, Any]:
         """Return a case: its row, fields, open pause and effects. Values of private fields are hidden."""
-        return await self.call(process, case, "show", None)
+        return await self.call(process, case, "show")
 
     async def events(self, process: str, case: int) -> list[dict[str, Any]]:
         """Return the events of a case, in their order."""
-        found: list[dict[str, Any]] = await self.call(process, case, "events", None)  # type: ignore[assignment]
+        found: list[dict[str, Any]] = await self.call(process, case, "events")  # type: ignore[assignment]
         return found
 
     async def answer(
@@ -77,26 +76,23 @@ class RestateClient:
 
         `Stale.current` is None: `show` tells what the case asks now.
         """
-        asked = {"token": token, "answer": to_jsonable_python(answer), "by": by, "edits": to_jsonable_python(edits or {})}
-        return Status((await self.call(process, case, "answer", asked))["status"])
+        return await self._change(process, case, "answer", {"token": token, "answer": answer, "by": by, "edits": edits or {}})
 
     async def assign(self, process: str, case: int, to: str, *, by: str, note: str = "") -> Status:
         """Ask somebody else to answer the open pause."""
-        return Status((await self.call(process, case, "assign", {"to": to, "by": by, "note": note}))["status"])
+        return await self._change(process, case, "assign", {"to": to, "by": by, "note": note})
 
     async def cancel(self, process: str, case: int, *, by: str, why: str) -> Status:
         """Cancel a case. One that is running is cancelled when the steps that it takes now have ended."""
-        return Status((await self.call(process, case, "cancel", {"by": by, "why": why}))["status"])
+        return await self._change(process, case, "cancel", {"by": by, "why": why})
 
     async def redrive(self, process: str, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> Status:
         """Return a parked or blocked case to the backlog, or correct `fields` of one that is parked or waits."""
-        asked = {"by": by, "why": why, "fields": to_jsonable_python(fields or {})}
-        return Status((await self.call(process, case, "redrive", asked))["status"])
+        return await self._change(process, case, "redrive", {"by": by, "why": why, "fields": fields or {}})
 
     async def resolve(self, process: str, case: int, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> Status:
         """Record what became of an effect in doubt. If it `happened`, `outcome` is what it returned."""
-        asked = {"key": key, "happened": happened, "by": by, "why": why, "outcome": to_jsonable_python(outcome)}
-        return Status((await self.call(process, case, "resolve", asked))["status"])
+        return await self._change(process, case, "resolve", {"key": key, "happened": happened, "by": by, "why": why, "outcome": outcome})
 
     async def send(
         self, process: str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
@@ -106,14 +102,7 @@ class RestateClient:
         When this returns, the message is durable and on its way to the case. One that the case does not take in, because it ended meanwhile, goes
         to the next one. Raises InputInvalid and UnknownProcess.
         """
-        asked = {
-            "process": process,
-            "message": to_jsonable_python(message),
-            "name": name,
-            "key": key,
-            "tenant": tenant,
-            "priority": priority,
-        }
+        asked = {"process": process, "message": message, "name": name, "key": key, "tenant": tenant, "priority": priority}
         return Delivered(**await self._post(f"/{SERVICE}/send", asked))
 
     async def begin_schedule(self, process: str, name: str) -> None:
@@ -123,24 +112,30 @@ class RestateClient:
     async def store_blob(self, content: bytes) -> Blob:
         """Store a large value with the programs that serve, before a case or a message refers to it.
 
-        Raises Refused if they have no store, and StoreError if Restate does not take so large a request.
+        Raises StoreAway if none of them has a folder of blobs, and StoreError if Restate does not take so large a request.
         """
         headers = {"content-type": "application/octet-stream"}
         return Blob(**await self._answer(f"/{BLOBS}/store_blob", content=content, headers=headers))
 
-    async def call(self, process: str, case: int, handler: str, asked: object) -> dict[str, Any]:
+    async def call(self, process: str, case: int, handler: str, asked: object = None) -> dict[str, Any]:
         """Call a handler of a case with a value of JSON (None: with nothing), and return what it answers."""
-        path = f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}"
         try:
-            return await self._post(path, asked)
+            return await self._post(f"/{NAME}/{quote(key_of(process, case), safe='')}/{handler}", asked)
         except _NoCase:
             raise errors.UnknownCase(case, process) from None
 
+    async def _change(self, process: str, case: int, handler: str, asked: dict[str, object]) -> Status:
+        return Status((await self.call(process, case, handler, asked))["status"])
+
     async def _post(self, path: str, asked: object) -> dict[str, Any]:
-        return await (self._answer(path) if asked is None else self._answer(path, json=asked))
+        """What a handler answers to this value, or with None to nothing."""
+        try:
+            return await (self._answer(path) if asked is None else self._answer(path, json=to_jsonable_python(asked)))
+        except ValueError as error:
+            raise InputInvalid(f"what is given cannot be sent as JSON ({error}); give a text or None in its place.") from None
 
     async def _answer(self, path: str, **sent: Any) -> dict[str, Any]:
-        """What the server answers. Raises the error that it tells, StoreAway and StoreError."""
+        """What the server answers. Raises the error that it tells, ValueError for what is no JSON, StoreAway and StoreError."""
         request = self._http.build_request("POST", path, **sent)
         try:
             response = await self._http.send(request)
@@ -161,26 +156,26 @@ class RestateClient:
             told = response.json()
             if response.is_success:
                 return cast("dict[str, Any]", told)
-            raise _error(response.status_code, str(told["message"]))
-        except (ValueError, KeyError, TypeError):
+            raise self._error(response.status_code, told)
+        except (ValueError, KeyError, TypeError, AttributeError):
             what = f"no ingress of a Restate server answers at {self._ingress} (HTTP {response.status_code})"
             raise StoreError(f"{what}; correct the ingress (--ingress).") from None
+
+    def _error(self, status: int, told: Mapping[str, Any]) -> PointsmanError:
+        """The error that the server tells: of a handler, the name of its class and its message."""
+        if told.get("source") == "ingress" and status == httpx.codes.NOT_FOUND:
+            return StoreAway(
+                f"no program that serves this is registered with the Restate server at {self._ingress} ({told['message'].rstrip('.')}); run"
+                " `pointsman restate serve --app module:process --admin URL`, and with --blobs FOLDER for blobs."
+            )
+        name, _, message = str(told["message"]).partition(": ")
+        kind = getattr(errors, name, None)
+        if kind is errors.UnknownCase:
+            return _NoCase(message)
+        if isinstance(kind, type) and issubclass(kind, PointsmanError):
+            return made(kind, message, by=told.get("metadata", {}).get("by"))
+        return Refused(f"Restate answered with {status}: {told['message']}")
 
 
 class _NoCase(PointsmanError):
     """The server has no such case."""
-
-
-def _error(status: int, told: str) -> PointsmanError:
-    name, _, message = told.partition(": ")
-    kind = getattr(errors, name, None)
-    if kind is errors.AlreadyAnswered:
-        answered = _ANSWERED.fullmatch(message)
-        return errors.AlreadyAnswered(message, by=answered[1] if answered else "")
-    if kind is errors.Stale:
-        return errors.Stale(message, current=None)
-    if kind is errors.UnknownCase:
-        return _NoCase(message)
-    if isinstance(kind, type) and issubclass(kind, PointsmanError):
-        return kind(message)
-    return Refused(f"Restate answered with {status}: {told}")

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic_core import to_jsonable_python
-
 from pointsman.client.restate import RestateClient
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import State
@@ -105,7 +103,7 @@ class MirrorEngine(Engine):
         if entry is None:
             raise Refused(f"no effect has the key {key!r}; copy it from the case.")
         row = await self.case(entry.case)
-        said = Resolved(key, happened, by, why, to_jsonable_python(outcome), expected_attempts)
+        said = Resolved(key, happened, by, why, outcome, expected_attempts)
         return await self._do(row, self._client.call(row.process, row.id, "resolve", said._asdict()))
 
     async def follow(self, seconds: float, stop: asyncio.Event) -> None:

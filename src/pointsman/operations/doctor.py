@@ -96,7 +96,9 @@ def of_store(health: StoreHealth, now: float) -> Iterator[Finding]:
     """Say how the database is, by the clock of this machine (Unix seconds)."""
     size = f", {health.room.size:,} bytes" if health.room.size else ""  # of tables of an earlier release it is not known
     yield Finding("database", Level.OK, f"{health.server.kind} {health.server.version}{size}")
-    if health.closed:
+    if health.server.mirror:
+        yield Finding("mirror", Level.OK, "of cases that run on Restate, as they were at the last look")
+    elif health.closed:
         yield Finding("closed", Level.FAIL, "no engine may open it", health.closed)
     yield Finding("settings", Level.OK, ", ".join(f"{name} {value}" for name, value in health.server.settings.items()))
     if not health.tables.number:
@@ -138,15 +140,17 @@ def _disk(room: Room, free: int) -> Finding:
 def of_cases(stand: Stand, health: StoreHealth, processes: Sequence[AnyProcess]) -> Iterator[Finding]:
     """Say how the cases are. Without `processes`, the code is not compared with them."""
     alive = [engine.name for engine in health.engines if engine.alive]
-    yield _engines(stand, health, alive)
+    if not health.server.mirror:
+        yield _engines(stand, health, alive)
     yield _code(stand, processes)
-    yield _backlog(stand, bool(alive))
+    yield _backlog(stand, health, alive)
     yield from _limits(stand, processes)
     yield _doubts(stand.doubts)
     yield _parked(stand.counts)
     if blocked := stand.counts.get(Status.BLOCKED, 0):
         said = f"{format_count(blocked, 'case')}, for which no engine has the code"
-        yield Finding("blocked", Level.WARN, said, "start a worker with the code of their versions:", "pointsman ps --status blocked")
+        do = "serve that code, and redrive them:" if health.server.mirror else "start a worker with the code of their versions:"
+        yield Finding("blocked", Level.WARN, said, do, "pointsman ps --status blocked")
     if stand.passing.intake:
         yield Finding("intake", Level.WARN, stand.passing.intake, "take new cases again:", "pointsman resume-intake")
     if stand.passing.unmatched:
@@ -206,13 +210,17 @@ def _code(stand: Stand, processes: Sequence[AnyProcess]) -> Finding:
     return Finding("code", Level.OK, f"{named}; accepts all cases that are ready or wait")
 
 
-def _backlog(stand: Stand, alive: bool) -> Finding:
+def _backlog(stand: Stand, health: StoreHealth, alive: Sequence[str]) -> Finding:
     late, longest = stand.due
     backlog = stand.counts.get(Status.READY, 0) + stand.counts.get(Status.RUNNING, 0)
     said = f"{format_count(backlog, 'case')} ready or running"
     if not late:
         return Finding("backlog", Level.OK, said)
     said += f"; {format_count(late, 'case')} overdue, the oldest for {format_duration(longest)}"
+    if health.server.mirror:
+        return Finding(
+            "backlog", Level.WARN, said, "look again with `pointsman restate mirror --admin URL`, and whether their program runs."
+        )
     if not alive:
         return Finding("backlog", Level.FAIL, said, "start an engine:", "pointsman worker")
     return Finding(

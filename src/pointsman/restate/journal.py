@@ -9,7 +9,8 @@ from restate import TerminalError
 from restate.retry_policy import InvocationRetryPolicy
 from restate.serde import Serde
 
-from pointsman.errors import PointsmanError
+from pointsman.client.problems import KINDS
+from pointsman.errors import AlreadyAnswered, PointsmanError
 from pointsman.kernel.codec import message_of
 from pointsman.restate.record import Refusing
 
@@ -21,7 +22,7 @@ RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seco
 UNFIT = (KeyError, TypeError, ValueError, AttributeError)
 """What a request raises that does not fit its handler."""
 
-_STATUSES = {"InputInvalid": 422, "AnswerInvalid": 422, "ValueRefused": 422, "UnknownCase": 404, "UnknownProcess": 404}
+_STATUSES = {kind.__name__: status for kind, (status, _) in KINDS.items()}
 
 
 class Json(Serde[T]):
@@ -55,7 +56,7 @@ def delay_of(seconds: float) -> timedelta | None:
 
 def refusing(error: PointsmanError) -> Refusing:
     """What a caller is told of an error."""
-    return Refusing(type(error).__name__, str(error))
+    return Refusing(type(error).__name__, str(error), error.by if isinstance(error, AlreadyAnswered) else "")
 
 
 def unfit(error: Exception) -> Refusing:
@@ -67,4 +68,4 @@ def unfit(error: Exception) -> Refusing:
 
 def refusal(told: Refusing) -> TerminalError:
     """The error that ends an invocation, and that Restate answers its caller with."""
-    return TerminalError(f"{told.error}: {told.message}", _STATUSES.get(told.error, 409))
+    return TerminalError(f"{told.error}: {told.message}", _STATUSES.get(told.error, 409), {"by": told.by} if told.by else None)

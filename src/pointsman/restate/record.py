@@ -14,10 +14,11 @@ from pointsman.store.one_case import CaseRecord
 
 
 class Refusing(NamedTuple):
-    """Why a caller is refused: the name of the error, and its message."""
+    """Why a caller is refused: the name of the error, its message, and who was faster."""
 
     error: str
     message: str
+    by: str = ""
 
 
 class Message(NamedTuple):

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 
 class Server(NamedTuple):
-    """The database: its kind, its version, and the settings that decide whether a commit can be lost."""
+    """The database: its kind, its version, and the settings that decide whether a commit can be lost. A `mirror` has copies of cases on Restate."""
 
     kind: str
     version: str
     settings: Mapping[str, str]
+    mirror: bool = False
 
 
 class Tables(NamedTuple):

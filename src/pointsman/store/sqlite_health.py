@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
-from pointsman.store.sqlite_file import beside, connect_to_look, engine_process, explained, has_engine, real, tables_of, why_closed
+from pointsman.store.sqlite_file import beside, connect_to_look, engine_process, explained, has_engine, mirrors, real, tables_of, why_closed
 from pointsman.store.statements import migrations, statements
 
 SETTINGS = ("journal_mode",)  # what the file itself has; an engine flushes each commit, whatever a file says
@@ -21,10 +21,10 @@ def health_of(path: Path) -> StoreHealth:
         saved, later = (
             connection.execute(statements("sqlite")["highest_time"]).fetchone() if tables.number == tables.newest else ("0", None)
         )
-        closed = why_closed(connection, path)
+        closed, mirror = why_closed(connection, path), mirrors(connection)
     room = Room(_size(real(path)), _size(beside(path, "-wal")), shutil.disk_usage(real(path).parent).free)
     times = Times(None, max(float(saved), later or 0.0))
-    return StoreHealth(Server("SQLite", sqlite3.sqlite_version, settings), tables, room, times, _engines(path), closed)
+    return StoreHealth(Server("SQLite", sqlite3.sqlite_version, settings, mirror), tables, room, times, _engines(path), closed)
 
 
 def _engines(path: Path) -> tuple[EngineHealth, ...]:
