@@ -22,18 +22,21 @@ def gone(folder: Path, blob: Blob) -> None:
 def test_a_blob_that_is_damaged_or_gone_is_not_read(tmp_path: Path, harm: Callable[[Path, Blob], None]) -> None:
     folder = BlobFolder(tmp_path)
 
-    async def story() -> bytes | None:
+    async def story() -> tuple[bool, bool, bytes | None]:
         blob = await folder.keep(b"a letter")
+        stored = await folder.has(blob)
         harm(tmp_path, blob)
-        return await folder.blob(blob)
+        return stored, await folder.has(blob), await folder.blob(blob)
 
-    assert asyncio.run(story()) is None
+    assert asyncio.run(story()) == (True, False, None)
 
 
 def test_a_reference_that_is_no_digest_names_no_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"abc")
     folder = BlobFolder(tmp_path / "blobs")
 
-    found = asyncio.run(folder.blob(Blob(sha256="../secret", size=3)))
+    async def story() -> tuple[bool, bytes | None]:
+        blob = Blob(sha256="../secret", size=3)
+        return await folder.has(blob), await folder.blob(blob)
 
-    assert found is None
+    assert asyncio.run(story()) == (False, None)

@@ -56,7 +56,7 @@ class Work:
     async def check_blobs(self, value: object, error: type[PointsmanError]) -> None:
         """Raise this `error` if a value names a blob that the store lacks."""
         for blob in {*blobs_in(value)}:
-            if await self.ports.store.blob(blob) is None:
+            if self.blobs is None or not await self.blobs.has(blob):
                 raise error(f"blob {blob.sha256[:12]} is not in the store; store it with store_blob, and name what that returns.")
 
     def close(self) -> None:

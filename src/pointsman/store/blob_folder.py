@@ -25,6 +25,9 @@ class Blobs(Protocol):
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
 
+    async def has(self, blob: Blob) -> bool:
+        """Whether a blob has been stored. This need not read its content."""
+
 
 class BlobFolder:
     """Blobs as files in a folder, which is made if it is missing. Programs on several machines need it on a disk that they share.
@@ -48,6 +51,14 @@ class BlobFolder:
             content = await asyncio.to_thread((self._folder / blob.sha256).read_bytes)
             return content if Blob.of(content) == blob else None
         return None
+
+    async def has(self, blob: Blob) -> bool:
+        """Whether there is a file of this name and size."""
+        if not _DIGEST.fullmatch(blob.sha256):
+            return False
+        with suppress(FileNotFoundError):
+            return (await asyncio.to_thread((self._folder / blob.sha256).stat)).st_size == blob.size
+        return False
 
     def _write(self, content: bytes) -> Blob:
         """Write a file, and give it its name when all of it is on the disk, so that no name has a part of a value."""
