@@ -8,15 +8,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
+from restate import Context, ObjectContext, RunOptions, Service, VirtualObject
 
-from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, numbers, place_of
+from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, place_of
 from pointsman.errors import InputInvalid, PointsmanError
 from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.messages import accepted, first_cells
+from pointsman.kernel.rows import Address, Post
 from pointsman.restate.journal import RETRIES, UNFIT, Json, refusal, refusing, unfit
-from pointsman.restate.record import Message, Refusing
-from pointsman.restate.turns import Arrival, Start
+from pointsman.restate.record import Message, Refusing, Start
 from pointsman.restate.work import Work
 
 SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more than a sender repeats
@@ -40,15 +40,7 @@ class Known:
     seen: dict[str, int | None] = field(default_factory=dict)
 
 
-_ROUTED, _KNOWN, _MESSAGE, _ARRIVAL = Json(Routed), Json(Known), Json(Message), Json(Arrival)
-
-
-async def start_case(ctx: ObjectContext, start: Any, process: str, begun: Start) -> int:
-    """Have the handler `start` start a case, or find it, and return its number. Raises TerminalError."""
-    for number in numbers(begun.seed):
-        if not (await ctx.object_call(start, key_of(process, number), begun._asdict())).get("taken"):
-            return number
-    raise TerminalError(f"Refused: no number is free for a case of {process!r}.", 409)
+_ROUTED, _KNOWN, _MESSAGE = Json(Routed), Json(Known), Json(Message)
 
 
 class Correlations:
@@ -90,20 +82,19 @@ class Correlations:
         cells = None if accept.starts is False else first_cells(process, accept, value)
         texts = None if cells is None else {name: cell.text for name, cell in cells.items()}
         await self._work.check_blobs((value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
-        message = Message(
-            process.name, accept.name, body, self._work.clock.now(), accept.while_open, tenant, correlation
-        )._replace(key=key, texts=texts, priority=priority)  # fmt: skip
+        post = Post(Address(process.name, tenant, correlation), accept.name, key, body, self._work.clock.now(), accept.while_open)
         alone = key or f"{self._work.random.getrandbits(128):x}"
-        return Routed(place_of(process.name, tenant, correlation, alone), message)
+        return Routed(place_of(process.name, tenant, correlation, alone), Message(post, texts=texts, priority=priority))
 
     async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Take a message, once."""
         known, message = await self._known(ctx), _MESSAGE.of(asked)
-        name = json.dumps((message.name, message.key))
-        if message.key is not None and name in known.seen:
+        key = message.post.key
+        name = json.dumps((message.post.name, key))
+        if key is not None and name in known.seen:
             return {"case": known.seen[name], "how": "duplicate"}
         case, how = await self._taken(ctx, known, message)
-        if message.key is not None:
+        if key is not None:
             known.seen[name] = case
             while len(known.seen) > SEEN_MAX:
                 known.seen.pop(next(iter(known.seen)))
@@ -129,8 +120,8 @@ class Correlations:
 
     async def _taken(self, ctx: ObjectContext, known: Known, message: Message) -> tuple[int | None, str]:
         """Send a message to the open case, keep it, or start a case with it."""
-        if known.open is not None and message.while_open != "new_case":
-            if message.while_open == "hold":
+        if known.open is not None and message.post.while_open != "new_case":
+            if message.post.while_open == "hold":
                 known.held.append(message)
                 return known.open, "held"
             self._send(ctx, known.open, message)
@@ -138,20 +129,21 @@ class Correlations:
         if message.texts is None:
             known.early.append(message)
             return None, "unmatched"
-        begun = Start(
-            str(ctx.uuid()), texts=message.texts, tenant=message.tenant, priority=message.priority, correlation=message.correlation
-        )
-        case = await start_case(ctx, self._start, message.process, begun)
-        if message.correlation is not None:
+        case = await self._started(ctx, message)
+        if message.post.to.correlation is not None:
             known.open = case
             for early in known.early:
                 self._send(ctx, case, early)
             known.early = []
         return case, "started"
 
+    async def _started(self, ctx: ObjectContext, message: Message) -> int:
+        process, tenant, correlation, _ = message.post.to
+        asked = Start(str(ctx.uuid()), texts=message.texts, tenant=tenant, priority=message.priority, correlation=correlation)
+        return (await asked.begin(ctx, self._start, process))[0]
+
     def _send(self, ctx: ObjectContext, case: int, message: Message) -> None:
-        arrival = Arrival(message.name, message.key, message.body, message.at, message.while_open == "supersede", {}, message)
-        ctx.object_send(self._deliver, key_of(message.process, case), _ARRIVAL.plain(arrival))
+        ctx.object_send(self._deliver, key_of(message.post.to.process, case), _MESSAGE.plain(message))
 
     async def _known(self, ctx: ObjectContext) -> Known:
         return await ctx.get("known", _KNOWN) or Known()

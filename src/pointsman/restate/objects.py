@@ -10,6 +10,7 @@ call goes on, and the invocation that runs again in this program takes its resul
 """
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.server_context import restate_context_is_replaying
 
-from pointsman.client.restate_names import NAME, PROCESSES, key_of, numbers, place_of, seed_of
+from pointsman.client.restate_names import NAME, PROCESSES, place_of, seed_of
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
@@ -32,9 +33,9 @@ from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import RETRIES, UNFIT, Json, delay_of, refusal, refusing, unfit
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, Permitted
-from pointsman.restate.record import Message, Record, Refusing, Stamped
+from pointsman.restate.record import Message, Record, Refusing, Stamped, Start
 from pointsman.restate.schedules import ScheduleHandlers
-from pointsman.restate.turns import Arrival, ChildFound, ChildWanted, Start, Turn, TurnResult
+from pointsman.restate.turns import ChildFound, Turn, TurnResult
 from pointsman.restate.work import Work
 
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
@@ -42,15 +43,8 @@ NONCE_BITS = 64
 LEFT_MAX = 1_000  # turns that are kept for invocations that the server may have tried again elsewhere
 
 
-_RECORD, _RESULT, _EVENTS, _ARRIVAL, _FOUND, _MESSAGE, _START = (
-    Json(Record),
-    Json(TurnResult),
-    Json(Stamped),
-    Json(Arrival),
-    Json(ChildFound),
-    Json(Message),
-    Json(Start),
-)
+_RECORD, _RESULT, _EVENTS = Json(Record), Json(TurnResult), Json(Stamped)
+_FOUND, _MESSAGE, _START = Json(ChildFound), Json(Message), Json(Start)
 
 
 def _named(key: str) -> tuple[str, int]:
@@ -158,7 +152,7 @@ class _Handlers:
             if result.wanted is not None:
                 brought = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
             elif result.child is not None:
-                brought = await self._started_child(ctx, record.row.id, result.child)
+                brought = await self._started_child(ctx, *result.child)
         self._forget(invocation)
 
     def _forget(self, invocation: str) -> None:
@@ -198,10 +192,10 @@ class _Handlers:
 
     async def deliver(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Put a message into the inbox of the case."""
-        arrival = _ARRIVAL.of(asked)
-        told = await self._change(ctx, lambda turn: turn.take_in(arrival))
-        if not told["taken"] and arrival.message is not None:
-            self._send_back(ctx, told["case"], arrival.message)
+        message = _MESSAGE.of(asked)
+        told = await self._change(ctx, lambda turn: turn.take_in(message))
+        if not told["taken"] and message.post.to.case is None:
+            self._send_back(ctx, told["case"], message)
         return told
 
     async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:
@@ -287,10 +281,10 @@ class _Handlers:
             ctx.set(f"event {stamped.revision:08d}", stamped, _EVENTS)
         for given in result.given:
             ctx.object_send(self.handles["give"], given.limit, GIVEN.plain(given))
-        for to, arrival in result.sent:
-            ctx.object_send(self.handles["deliver"], to, _ARRIVAL.plain(arrival))
+        for to, message in result.sent:
+            ctx.object_send(self.handles["deliver"], to, _MESSAGE.plain(message))
         if result.later is not None:
-            ctx.object_send(self.handles["step"], ctx.key(), result.later.revision, send_delay=delay_of(result.later.seconds))
+            ctx.object_send(self.handles["step"], ctx.key(), result.later[0], send_delay=delay_of(result.later[1]))
         if result.ended and result.record is not None and (correlation := result.record.row.correlation) is not None:
             row = result.record.row
             for message in result.back:
@@ -301,28 +295,20 @@ class _Handlers:
 
     def _send_back(self, ctx: ObjectContext, case: int, message: Message) -> None:
         """Send a message back that an ended case has not taken in."""
-        place = place_of(message.process, message.tenant, message.correlation)
-        ctx.object_send(self.handles["returned"], place, {"case": case, "message": _MESSAGE.plain(message)})
+        ctx.object_send(self.handles["returned"], message.place, {"case": case, "message": _MESSAGE.plain(message)})
 
-    async def _started_child(self, ctx: ObjectContext, parent: int, wanted: ChildWanted) -> ChildFound:
+    async def _started_child(self, ctx: ObjectContext, process: str, asked: Start) -> ChildFound:
         """Start a child, or find the one that was started with this key. If that one was cancelled, start another one."""
-        key, number = wanted.key, 1
-        while True:
-            seed = seed_of(wanted.process, wanted.tenant, key)
-            begun = Start(seed, texts=wanted.texts, key=key, tenant=wanted.tenant, priority=wanted.priority)
-            asked = begun._replace(parent=parent, home=ctx.key(), result=wanted.result)._asdict()
-            answer: dict[str, Any] = {"taken": True}
-            places = numbers(seed)
-            while answer.get("taken"):
-                try:
-                    answer = await ctx.object_call(self.handles["start"], key_of(wanted.process, next(places)), asked)
-                except TerminalError as refused:
-                    return ChildFound(refused=f"child {wanted.process!r} cannot be started: {refused.message}")
+        for key in itertools.chain([asked.key], (f"{asked.key}/{number}" for number in itertools.count(2))):
+            wanted = asked._replace(seed=seed_of(process, asked.tenant, key or ""), key=key)
+            try:
+                _, answer = await wanted.begin(ctx, self.handles["start"], process)
+            except TerminalError as refused:
+                return ChildFound(refused=refused.message)
             found = _FOUND.of(answer["child"])
             if found.row is not None and found.row.status is not Status.CANCELLED:
                 return found
-            number += 1
-            key = f"{wanted.key}/{number}"
+        raise AssertionError(asked)
 
 
 _MOVES = frozenset({Status.READY, Status.RUNNING, Status.WAITING})

@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from restate import ObjectContext
+
+from pointsman.client.restate_names import key_of, numbers, place_of
 from pointsman.definition.effects import Effect
-from pointsman.definition.messages import WhileOpen
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import History, PastIntent
 from pointsman.kernel.events import Kind
-from pointsman.kernel.rows import EventWrite, Transition
+from pointsman.kernel.rows import EventWrite, FieldRow, Post, Transition
 from pointsman.store.one_case import CaseRecord
 
 
@@ -22,18 +24,40 @@ class Refusing(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message from outside. `texts` are the JSON of the fields of a case that starts with it, or None if it starts none."""
+    """A message on its way. `fields` are those of a child that ended; `texts` the JSON of the fields of a case that starts with it, None if it starts none."""
 
-    process: str
-    name: str
-    body: str
-    at: float
-    while_open: WhileOpen
-    tenant: str = ""
-    correlation: str | None = None
-    key: str | None = None
+    post: Post
+    fields: dict[str, FieldRow] = {}  # noqa: RUF012 - nobody changes it
     texts: dict[str, str] | None = None
     priority: int = 0
+
+    @property
+    def place(self) -> str:
+        """The key of the object of its correlation key."""
+        return place_of(self.post.to.process, self.post.to.tenant, self.post.to.correlation)
+
+
+class Start(NamedTuple):
+    """A start: what the number was computed from, and the inputs, or the JSON of each. The rest is as in `NewCase`, and for a child in `Record`."""
+
+    seed: str
+    inputs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    texts: dict[str, str] | None = None
+    key: str | None = None
+    tenant: str = ""
+    priority: int = 0
+    correlation: str | None = None
+    parent: int | None = None
+    home: str = ""
+    result: str = ""
+
+    async def begin(self, ctx: ObjectContext, start: Any, process: str) -> tuple[int, dict[str, Any]]:
+        """Start the case under the first number that is free, or find it, with the handler `start`. Raises TerminalError if it is refused."""
+        for number in numbers(self.seed):
+            answer = await ctx.object_call(start, key_of(process, number), self._asdict())
+            if not answer.get("taken"):
+                return number, answer
+        raise AssertionError(self.seed)
 
 
 @dataclass(slots=True)
@@ -41,7 +65,7 @@ class Record(CaseRecord):
     """A case between two invocations. `seed` is what its number was computed from.
 
     `intents` and `written` are the case's `History`. A child's `home` is the key of its parent's object, and `result` the field that the parent takes.
-    `arrived` counts the messages that came, and `came` has those that are in the inbox.
+    `arrived` counts the messages that came, and `came` has those from outside that are in the inbox.
     """
 
     seed: str = ""

@@ -16,9 +16,8 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
 from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import input_cells
-from pointsman.restate.correlations import start_case
 from pointsman.restate.journal import RETRIES, Json, delay_of
-from pointsman.restate.turns import Start
+from pointsman.restate.record import Start
 from pointsman.restate.work import Work
 from pointsman.runtime.clock import LOOK_SECONDS
 
@@ -93,7 +92,7 @@ class ScheduleHandlers:
         last, then = seen.last, seen.then
         if seen.start is not None and then is not None:
             try:
-                await start_case(ctx, self._start, process_of(ctx.key()), seen.start)
+                await seen.start.begin(ctx, self._start, process_of(ctx.key()))
             except TerminalError as refused:
                 log.warning("schedule %s could not start its case (%s); it is tried again", ctx.key(), refused.message)
                 last, then = known.last, then._replace(at=then.at + LOOK_SECONDS)

@@ -30,7 +30,7 @@ from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow, FieldRow, MessageRow, MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.restate.limits import PermitGiven, Permitted, PermitWanted
-from pointsman.restate.record import Message, Record, Refusing, Stamped
+from pointsman.restate.record import Message, Record, Refusing, Stamped, Start
 from pointsman.restate.work import Work
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits
@@ -51,43 +51,6 @@ _SLEEPS = frozenset({Status.WAITING, Status.PARKED})
 STEPS_MAX, STEPS_SECONDS = 8, 0.1  # of one invocation: what comes for the case meanwhile waits, and a journal should be short
 
 
-class Later(NamedTuple):
-    """The next step of a case: after so many `seconds`, if the case is at this `revision` then."""
-
-    revision: int
-    seconds: float
-
-
-class Arrival(NamedTuple):
-    """What comes to the inbox of a case: a `message` from outside, or of another case. `fields` are those of a child that ended."""
-
-    name: str
-    key: str | None
-    body: str
-    at: float
-    urgent: bool = True
-    fields: dict[str, FieldRow] = {}  # noqa: RUF012 - a message has none, and nobody changes it
-    message: Message | None = None
-
-
-class Sent(NamedTuple):
-    """A message to the case whose object has this key."""
-
-    to: str
-    arrival: Arrival
-
-
-class ChildWanted(NamedTuple):
-    """A child to start, and the JSON of its inputs. `key` is its start key, `result` the field that its parent takes."""
-
-    process: str
-    key: str
-    texts: dict[str, str]
-    tenant: str
-    priority: int
-    result: str
-
-
 class ChildFound(NamedTuple):
     """A child that has been started, or why it cannot be."""
 
@@ -100,37 +63,24 @@ class ChildFound(NamedTuple):
 class TurnResult:
     """What a turn leaves: the new record and its events, messages, the next step, and the answer to the caller. A record of None changes nothing.
 
-    `by` marks the turn. A turn with `more` has a next step: with a `child`, when that has been started, and with a permit `wanted`, when there is an answer; `given` are those to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
+    `by` marks the turn. `sent` has the keys of the objects of other cases, and `later` the revision at which the case has a step to take, after so many
+    seconds. A turn with `more` has a next step: with a `child` (its process, and how it starts), when that has been started, and with a permit `wanted`,
+    when there is an answer; `given` are those to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
     """
 
     record: Record | None = None
     events: list[Stamped] = field(default_factory=list)
-    sent: list[Sent] = field(default_factory=list)
-    later: Later | None = None
+    sent: list[tuple[str, Message]] = field(default_factory=list)
+    later: tuple[int, float] | None = None
     more: bool = False
     by: str = ""
-    child: ChildWanted | None = None
+    child: tuple[str, Start] | None = None
     back: list[Message] = field(default_factory=list)
     ended: bool = False
     wanted: PermitWanted | None = None
     given: list[PermitGiven] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=dict)
     refused: Refusing | None = None
-
-
-class Start(NamedTuple):
-    """A start: what the number was computed from, and the inputs, or the JSON of each. The rest is as in `NewCase`, and for a child in `Record`."""
-
-    seed: str
-    inputs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
-    texts: dict[str, str] | None = None
-    key: str | None = None
-    tenant: str = ""
-    priority: int = 0
-    correlation: str | None = None
-    parent: int | None = None
-    home: str = ""
-    result: str = ""
 
 
 class _Store(OneCase[Record]):
@@ -224,7 +174,7 @@ class Turn:
         ):
             # A case that waits for a permit asks again when there may be one, or when another call gives its permit back.
             waits = self._store.waits if row.needs is not None else 0.0
-            result.later = Later(row.revision, max(waits, row.wake_at - self._work.clock.now()))
+            result.later = row.revision, max(waits, row.wake_at - self._work.clock.now())
         self._result, self._moved, self._woken = TurnResult(by=self.by), False, False
         return result
 
@@ -311,8 +261,8 @@ class Turn:
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
         row, child = session.case.row, session.process.steps[session.case.row.step or ""]
         texts = {name: cell.text for name, cell in input_cells(self._work.registry.for_start(name), inputs).items()}
-        result = child.result if isinstance(child, Child) else None
-        self._result.child = ChildWanted(name, key, texts, row.tenant, row.priority, result or "")
+        asked = Start("", texts=texts, key=key, tenant=row.tenant, priority=row.priority, parent=row.id, home=key_of(row.process, row.id))
+        self._result.child = name, asked._replace(result=(child.result if isinstance(child, Child) else None) or "")
         found = cast("ChildFound", await self._tell())
         if found.row is None:
             raise Refused(found.refused)
@@ -346,24 +296,33 @@ class Turn:
         if row.status is Status.READY and row.needs is not None and (row.wake_at or 0.0) <= self._work.clock.now():
             self._change(self._store.record, wakes=True)
 
-    async def take_in(self, arrival: Arrival) -> None:
+    async def take_in(self, message: Message) -> None:
         """Put a message into the inbox, and wake the case. One that has ended does not take it."""
-        record, row, now = self._store.record, self._store.record.row, self._work.clock.now()
+        record, row, post = self._store.record, self._store.record.row, message.post
         self._result.answer["taken"] = row.status not in ENDED
         if row.status in ENDED:
             return
-        from_outside, number = arrival.message, record.arrived + 1
-        correlation = None if from_outside is None else from_outside.correlation
-        message = MessageRow._make((
-            number, row.process, arrival.name, arrival.key, correlation, row.id, MessageStatus.PENDING, arrival.body, arrival.at, row.tenant
-        ))  # fmt: skip
-        wakes = row.status in _SLEEPS or (row.status is Status.READY and arrival.urgent)
+        wakes = row.status in _SLEEPS or (row.status is Status.READY and post.while_open == "supersede")
         if wakes:
-            row = row._replace(status=Status.READY, wake_at=now)
-        ends = {**record.ends, json.loads(arrival.body)["case"]: arrival.fields} if arrival.name == CHILD_ENDED else record.ends
-        came = record.came if from_outside is None else {**record.came, number: from_outside}
-        row, messages = row._replace(inbox=row.inbox + 1), (*record.messages, message)
-        self._change(replace(record, row=row, messages=messages, arrived=number, ends=ends, came=came), wakes=wakes)
+            row = row._replace(status=Status.READY, wake_at=self._work.clock.now())
+        came = (
+            record.arrived + 1,
+            row.process,
+            post.name,
+            post.key,
+            post.to.correlation,
+            row.id,
+            MessageStatus.PENDING,
+            post.body,
+            post.at,
+        )
+        record = replace(record, row=row._replace(inbox=row.inbox + 1), arrived=record.arrived + 1)
+        record.messages = (*record.messages, MessageRow(*came, row.tenant))
+        if post.name == CHILD_ENDED:
+            record.ends = {**record.ends, json.loads(post.body)["case"]: message.fields}
+        if post.to.case is None:
+            record.came = {**record.came, record.arrived: message}
+        self._change(record, wakes=wakes)
 
     def _change(self, record: Record, *, wakes: bool) -> None:
         self._store.record = self._result.record = record
@@ -391,12 +350,11 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _sent(record: Record, post: Post) -> Sent:
+def _sent(record: Record, post: Post) -> tuple[str, Message]:
     """The message of a case to its parent, which has the field that the parent takes, or to a child."""
-    home = post.name == CHILD_ENDED
-    fields = {name: row for name, row in record.fields.items() if home and name == record.result}
-    to = record.home if home else key_of(post.to.process, post.to.case or 0)
-    return Sent(to, Arrival(post.name, post.key, post.body, post.at, fields=fields))
+    if post.name != CHILD_ENDED:
+        return key_of(post.to.process, post.to.case or 0), Message(post)
+    return record.home, Message(post, {name: row for name, row in record.fields.items() if name == record.result})
 
 
 def _without_process(record: Record) -> CaseSession:
