@@ -54,7 +54,7 @@ class Correlations:
         )
         self.service.handler("send")(self.send)
         self._take = self.object.handler("take")(self.take)
-        self.back, self.ended = self.object.handler("returned")(self.returned), self.object.handler("case_ended")(self.case_ended)
+        self.leaves = self.object.handler("left")(self.left)
 
     async def send(self, ctx: Context, asked: dict[str, Any]) -> dict[str, Any]:
         """Deliver a message to the open case with its correlation key, or start a case with it."""
@@ -101,19 +101,13 @@ class Correlations:
         ctx.set("known", known, _KNOWN)
         return {"case": case, "how": how}
 
-    async def returned(self, ctx: ObjectContext, asked: dict[str, Any]) -> None:
-        """Take back a message that a case did not take in, because it had ended."""
+    async def left(self, ctx: ObjectContext, asked: dict[str, Any]) -> None:
+        """Note that a case has ended, and take back what it did not take in. The first message that was held for that starts the next case."""
         known = await self._known(ctx)
         if known.open == asked["case"]:
             known.open = None
-        await self._taken(ctx, known, _MESSAGE.of(asked["message"]))
-        ctx.set("known", known, _KNOWN)
-
-    async def case_ended(self, ctx: ObjectContext, case: int) -> None:
-        """Note that the open case has ended, and start the next one with the first message that was held for that."""
-        known = await self._known(ctx)
-        if known.open == case:
-            known.open = None
+        for message in asked["messages"]:
+            await self._taken(ctx, known, _MESSAGE.of(message))
         if known.open is None and known.held:
             await self._taken(ctx, known, known.held.pop(0))
         ctx.set("known", known, _KNOWN)

@@ -45,17 +45,15 @@ class _Stored:
     waiting: list[str] = field(default_factory=list)
 
 
-class _Taken(NamedTuple):
+class _Changed(NamedTuple):
+    """What became of a limit: the answer to who asked for a permit, or the cases to wake."""
+
     stored: _Stored
-    permitted: Permitted
+    permitted: Permitted = Permitted()
+    woken: tuple[str, ...] = ()
 
 
-class _GivenBack(NamedTuple):
-    stored: _Stored
-    woken: list[str]
-
-
-_STORED, _TAKEN, _GIVEN_BACK = Json(_Stored), Json(_Taken), Json(_GivenBack)
+_STORED, _CHANGED = Json(_Stored), Json(_Changed)
 WANTED, PERMITTED, GIVEN = Json(PermitWanted), Json(Permitted), Json(PermitGiven)
 
 
@@ -71,17 +69,17 @@ class LimitHandlers:
         """Take a permit, or wait for one."""
         stored, wanted = await ctx.get("limit", _STORED) or _Stored(), WANTED.of(asked)
 
-        async def change() -> _Taken:
+        async def change() -> _Changed:
             limit, now = self._work.limits.get(wanted.limit), self._work.clock.now()
             if limit is None:  # the code no longer has it, so nothing bounds the call
-                return _Taken(stored, Permitted())
+                return _Changed(stored)
             state, refused_until, _ = changed(state_of(stored.text), TakePermit(limit, wanted.holder, now, now + wanted.seconds))
             waiting, text = [key for key in stored.waiting if key != wanted.key], text_of(state)
             if refused_until is None:
-                return _Taken(_Stored(text, waiting), Permitted(text))
-            return _Taken(_Stored(text, [*waiting, wanted.key]), Permitted(text, refused_until - now))
+                return _Changed(_Stored(text, waiting), Permitted(text))
+            return _Changed(_Stored(text, [*waiting, wanted.key]), Permitted(text, refused_until - now))
 
-        taken = await ctx.run_typed("take", change, RunOptions(_TAKEN))
+        taken = await ctx.run_typed("take", change, RunOptions(_CHANGED))
         ctx.set("limit", taken.stored, _STORED)
         plain: dict[str, Any] = PERMITTED.plain(taken.permitted)
         return plain
@@ -90,16 +88,16 @@ class LimitHandlers:
         """Give a permit back, and wake as many cases as there is room for."""
         stored, given = await ctx.get("limit", _STORED) or _Stored(), GIVEN.of(asked)
 
-        async def change() -> _GivenBack:
+        async def change() -> _Changed:
             limit, now = self._work.limits.get(given.limit), self._work.clock.now()
             if limit is None:
-                return _GivenBack(_Stored(), stored.waiting)
+                return _Changed(_Stored(), woken=tuple(stored.waiting))
             change = GivePermit(limit, given.holder, given.ending, now, given.case, given.keeps)
             state = changed(state_of(stored.text), change).state
             free = room(limit, state, now)
-            return _GivenBack(_Stored(text_of(state), stored.waiting[free:]), stored.waiting[:free])
+            return _Changed(_Stored(text_of(state), stored.waiting[free:]), woken=tuple(stored.waiting[:free]))
 
-        back = await ctx.run_typed("give", change, RunOptions(_GIVEN_BACK))
+        back = await ctx.run_typed("give", change, RunOptions(_CHANGED))
         ctx.set("limit", back.stored, _STORED)
         for key in back.woken:
             ctx.object_send(self._nudge, key, {})

@@ -87,7 +87,7 @@ def objects(work: Work) -> list[VirtualObject | Service]:
         handles[name] = case.handler(name, ingress_private=True)(getattr(handlers, name))
     correlations = Correlations(work, handles["start"], handles["deliver"])
     limits = LimitHandlers(work, handles["nudge"])
-    handlers.handles = {**handles, "returned": correlations.back, "ended": correlations.ended, "take": limits.takes, "give": limits.gives}
+    handlers.handles = {**handles, "left": correlations.leaves, "take": limits.takes, "give": limits.gives}
     for name in ("show", "events"):
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
@@ -195,7 +195,7 @@ class _Handlers:
         message = _MESSAGE.of(asked)
         told = await self._change(ctx, lambda turn: turn.take_in(message))
         if not told["taken"] and message.post.to.case is None:
-            self._send_back(ctx, told["case"], message)
+            self._leave(ctx, message.place, told["case"], [message])
         return told
 
     async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:
@@ -287,15 +287,13 @@ class _Handlers:
             ctx.object_send(self.handles["step"], ctx.key(), result.later[0], send_delay=delay_of(result.later[1]))
         if result.ended and result.record is not None and (correlation := result.record.row.correlation) is not None:
             row = result.record.row
-            for message in result.back:
-                self._send_back(ctx, row.id, message)
-            ctx.object_send(self.handles["ended"], place_of(row.process, row.tenant, correlation), row.id)
+            self._leave(ctx, place_of(row.process, row.tenant, correlation), row.id, result.back)
         if result.refused is not None:
             raise refusal(result.refused)
 
-    def _send_back(self, ctx: ObjectContext, case: int, message: Message) -> None:
-        """Send a message back that an ended case has not taken in."""
-        ctx.object_send(self.handles["returned"], message.place, {"case": case, "message": _MESSAGE.plain(message)})
+    def _leave(self, ctx: ObjectContext, place: str, case: int, messages: list[Message]) -> None:
+        """Tell the object of a correlation key that the case has ended and did not take these messages in."""
+        ctx.object_send(self.handles["left"], place, {"case": case, "messages": [_MESSAGE.plain(message) for message in messages]})
 
     async def _started_child(self, ctx: ObjectContext, process: str, asked: Start) -> ChildFound:
         """Start a child, or find the one that was started with this key. If that one was cancelled, start another one."""

@@ -36,7 +36,7 @@ from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.decisions import Decisions
 from pointsman.runtime.limits import Limits
-from pointsman.runtime.loading import Loader
+from pointsman.runtime.loading import Loader, may_be_undone
 from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.runner import Runner
@@ -237,7 +237,8 @@ class Turn:
     async def committed(self, before: Record, record: Record, t: Transition) -> None:
         """Note what follows from a transition, and return when the journal has it, if the case runs on."""
         result, came = self._result, before.came
-        record.remember(self._process, t)
+        process = self._process
+        record.remember(t, lambda effect: process is not None and may_be_undone(process, effect))
         if t.takes:
             result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
             record.came = {}

@@ -13,7 +13,7 @@ from pointsman.kernel.case import Case, History, PastIntent, bare_case, loaded_c
 from pointsman.kernel.events import Kind
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import CHILD_ENDED
-from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, FieldRow, MessageRow
+from pointsman.kernel.rows import BranchRow, CaseRow, FieldRow, MessageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.recent import Recent
 from pointsman.store.base import CaseReader
@@ -94,7 +94,7 @@ class Loader:
         for key, (position, revision, version) in first.items():
             fields: tuple[FieldRow, ...] = ()
             entry = case.ledger.get(key)
-            if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
+            if entry is not None and entry.status is EffectStatus.DONE and may_be_undone(process, entry.effect):
                 fields = await self._store.fields(case.row.id, revision=revision)
             intents[key] = PastIntent(position, version, fields)
         return replace(case, history=History(intents, {key: frozenset(names) for key, names in written.items()}))
@@ -103,8 +103,9 @@ class Loader:
 _MAY_PAUSE = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
 
 
-def _undone_by(process: AnyProcess, entry: EffectRow) -> bool:
-    step = process.steps.get(process.called(entry.effect))
+def may_be_undone(process: AnyProcess, effect: str) -> bool:
+    """Return whether an effect has a compensation."""
+    step = process.steps.get(process.called(effect))
     return isinstance(step, Effect) and step.undo is not None
 
 

@@ -3,13 +3,15 @@
 The host makes a store from the record, has a part of the engine do something with the case, and keeps the record that the store has then.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pointsman.kernel.case import Case, committed
+from pointsman.kernel.case import Case, History, PastIntent, committed
+from pointsman.kernel.events import Kind
 from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
@@ -31,7 +33,7 @@ PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes
 
 @dataclass(slots=True)
 class CaseRecord:
-    """A case at rest. `ends` has the fields of children whose end is among the messages."""
+    """A case at rest. `ends` has the fields of children whose end is among the messages; `intents` and `written` are its `History`."""
 
     row: CaseRow
     incarnation: str
@@ -42,11 +44,28 @@ class CaseRecord:
     messages: tuple[MessageRow, ...] = ()
     ends: dict[int, dict[str, FieldRow]] = field(default_factory=dict)
     children: tuple[CaseRow, ...] = ()
+    intents: dict[str, PastIntent] = field(default_factory=dict)
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def pause(self) -> PauseRow | None:
         """The open pause."""
         return self.pauses[-1] if self.pauses and self.pauses[-1].closed is None else None
+
+    @property
+    def history(self) -> History:
+        """The past of the case."""
+        return History(self.intents, {key: frozenset(names) for key, names in self.written.items()})
+
+    def remember(self, t: Transition, undone: Callable[[str], bool]) -> None:
+        """Add the effects of a transition, which this record is after, to the history, with all fields for an effect that may be `undone`."""
+        for event in t.events:
+            if event.kind == Kind.EFFECT_INTENDED and (key := json.loads(event.facts)["key"]) not in self.intents:
+                kept = tuple(self.fields.values()) if undone(event.step or "") else ()
+                self.intents = {**self.intents, key: PastIntent(len(self.intents), self.row.version, kept)}
+            elif event.kind == Kind.EFFECT_SETTLED:
+                facts = json.loads(event.facts)
+                self.written = {**self.written, facts["key"]: (*self.written.get(facts["key"], ()), *facts["fields"])}
 
 
 R = TypeVar("R", bound=CaseRecord)
