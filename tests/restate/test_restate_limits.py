@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import pytest
 from objects_in_memory import Objects
 
 from pointsman import AtLeastOnce, Context, Failure, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, quorum, when
@@ -147,8 +148,9 @@ def surveys(limit: Limit) -> Process[Any]:
     return question
 
 
-def test_branches_keep_a_limit_and_give_back_the_permits_that_they_no_longer_need() -> None:
-    limit, calls = Limit("llm", concurrency=1), Calls()
+@pytest.mark.parametrize("permits", [1, 2, 3, 9])
+def test_branches_keep_a_limit_and_give_back_the_permits_that_they_no_longer_need(permits: int) -> None:
+    limit, calls = Limit("llm", concurrency=permits), Calls()
 
     cluster = run(limit, calls, process=surveys)
 

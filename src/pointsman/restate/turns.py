@@ -248,23 +248,23 @@ class Turn:
         if t.status is Status.RUNNING:
             await self._tell()
 
-    async def _tell(self) -> Any:
-        """Let the step end. Return what the next one brings."""
+    async def _tell(self, *, permit: PermitWanted | None = None, child: tuple[str, Start] | None = None) -> Any:
+        """Let the step end. Return what the next one brings: what is wanted here. Branches want something one after the other."""
         async with self._telling:
+            self._result.wanted, self._result.child = permit, child
             self._told.set()
             return await self._brought.get()
 
     async def permitted(self, wanted: PermitWanted) -> Permitted:
         """Ask the object of a limit for a permit."""
-        self._result.wanted = wanted
-        return cast("Permitted", await self._tell())
+        return cast("Permitted", await self._tell(permit=wanted))
 
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
         row, child = session.case.row, session.process.steps[session.case.row.step or ""]
         texts = {name: cell.text for name, cell in input_cells(self._work.registry.for_start(name), inputs).items()}
         asked = Start("", texts=texts, key=key, tenant=row.tenant, priority=row.priority, parent=row.id, home=key_of(row.process, row.id))
-        self._result.child = name, asked._replace(result=(child.result if isinstance(child, Child) else None) or "")
-        found = cast("ChildFound", await self._tell())
+        wanted = asked._replace(result=(child.result if isinstance(child, Child) else None) or "")
+        found = cast("ChildFound", await self._tell(child=(name, wanted)))
         if found.row is None:
             raise Refused(found.refused)
         self._store.has_started(found.row, found.fields)
@@ -306,19 +306,11 @@ class Turn:
         wakes = row.status in _SLEEPS or (row.status is Status.READY and post.while_open == "supersede")
         if wakes:
             row = row._replace(status=Status.READY, wake_at=self._work.clock.now())
-        came = (
-            record.arrived + 1,
-            row.process,
-            post.name,
-            post.key,
-            post.to.correlation,
-            row.id,
-            MessageStatus.PENDING,
-            post.body,
-            post.at,
-        )
         record = replace(record, row=row._replace(inbox=row.inbox + 1), arrived=record.arrived + 1)
-        record.messages = (*record.messages, MessageRow(*came, row.tenant))
+        pending = MessageRow._make((
+            record.arrived, row.process, post.name, post.key, post.to.correlation, row.id, MessageStatus.PENDING, post.body, post.at, row.tenant
+        ))  # fmt: skip
+        record.messages = (*record.messages, pending)
         if post.name == CHILD_ENDED:
             record.ends = {**record.ends, json.loads(post.body)["case"]: message.fields}
         if post.to.case is None:
