@@ -227,12 +227,13 @@ def test_a_case_that_cannot_be_copied_is_named_and_the_others_are_copied(shop: S
         shop.processes = [shop.process, claims]
         state = shop.objects.states["orders:1"]
         shop.objects.states["claims:1"] = {**state, "case": state["case"].replace(b'"orders"', b'"claims"')}
-        shop.objects.states["orders:2"]["case"] = b"{}"
+        shop.objects.states["orders:2"]["case"] = b'{"row": "a private text"}'
 
         told = await shop.look()
 
         assert (told.copied, told.cases) == (1, 1)
         assert sorted(sentence[: sentence.index(" ", 6)] for sentence in told.left_out) == ["case claims:1", "case orders:2"]
+        assert "private" not in "".join(told.left_out)
 
     asyncio.run(story())
 
@@ -271,7 +272,10 @@ def test_an_answer_that_got_no_answer_says_whether_it_may_have_been_taken_and_th
     [
         (["--db", "postgresql://ada@db.test/cases"], "a mirror is a file, and postgresql://ada@db.test/cases is none"),
         ([], "does not answer (ConnectError); start it, or correct --admin."),
-        (["--admin", "localhost:9070"], "'localhost:9070' is no address of a server; write --admin with http:// or https://."),
+        (
+            ["--admin", "localhost:9070"],
+            "'localhost:9070' is no address of a server; write --admin with http:// or https://, such as http://127.0.0.1:9070.",
+        ),
     ],
 )
 def test_the_command_says_in_one_sentence_why_it_cannot_copy(
@@ -309,7 +313,7 @@ def test_the_command_says_in_one_sentence_why_it_cannot_copy(
 def test_a_server_that_tells_no_cases_is_no_admin_api_or_says_why(answer: httpx.Response, told: str) -> None:
     async def story() -> None:
         async with QueryEndpoint("http://restate.test") as cases:
-            cases._admin._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://restate.test")
+            cases._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://restate.test")
             await cases.marks()
 
     with pytest.raises(StoreAway) as raised:

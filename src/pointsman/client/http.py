@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PREFIX = "/api/v1"
+PORT_MAX = 65_535
 TIMEOUT_SECONDS = 30.0  # longer than the server takes for any request but a stream
 
 
@@ -157,9 +158,18 @@ class AsyncClient(_Methods):
         await self.close()
 
 
+def is_address(url: str) -> bool:
+    """Whether this is an address of HTTP."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in {"http", "https"} and parsed.host != "" and (parsed.port or 0) <= PORT_MAX
+
+
 def _checked(url: str) -> str:
     """Return `url` if it is an address of HTTP, so that a mistake is told when the client is made. Raises ValueError."""
-    if not url.startswith(("http://", "https://")):
+    if not is_address(url):
         raise ValueError(f"{url!r} is no address of a server; write it with its scheme, such as http://127.0.0.1:8470.")
     return url
 

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ import httpx
 from pydantic_core import to_jsonable_python
 
 from pointsman import errors
+from pointsman.client.http import is_address
 from pointsman.client.problems import made
 from pointsman.client.restate_names import BLOBS, NAME, SCHEDULE, SERVICE, key_of, numbers, schedule_key, seed_of
 from pointsman.definition.state import Blob, State
@@ -24,20 +24,24 @@ LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its
 
 
 class RestateClient:
-    """The cases of a Restate cluster. `ingress` is where its server takes calls, such as http://127.0.0.1:8080.
+    """The cases of a Restate cluster. `ingress` is where its server takes calls, such as http://127.0.0.1:8080. Raises StoreError if that is no address.
 
     Each method raises UnknownCase if there is no such case, Refused if the case does not take this, StoreAway if the server does not answer, and
     StoreError if there is none at this address. An error with "may have taken this" leaves open whether the call was made.
     """
 
     def __init__(self, ingress: str) -> None:
+        if not is_address(ingress):
+            raise StoreError(
+                f"{ingress!r} is no address of a server; write the ingress of Restate with http:// or https://, such as http://127.0.0.1:8080."
+            )
         self._http = httpx.AsyncClient(base_url=ingress, timeout=ANSWER_SECONDS, trust_env=False)
         self._ingress = ingress
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
     async def start(
@@ -139,10 +143,6 @@ class RestateClient:
         request = self._http.build_request("POST", path, **sent)
         try:
             response = await self._http.send(request)
-        except httpx.UnsupportedProtocol:
-            raise StoreError(
-                f"{self._ingress!r} is no address of a server; write the ingress of Restate with http:// or https://."
-            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise StoreAway(f"no Restate server takes calls at {self._ingress}; start it, or correct the ingress (--ingress).") from None
         except httpx.HTTPError as error:

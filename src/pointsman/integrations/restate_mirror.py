@@ -10,19 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import md5
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pointsman.client.restate_admin import AdminApi, told
 from pointsman.client.restate_names import NAME, key_of
 from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
-from pointsman.kernel.codec import message_of
+from pointsman.kernel.codec import describe
 from pointsman.kernel.words import search_write
-from pointsman.restate.journal import UNFIT
 from pointsman.restate.record import Record, Stamped
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.store.base import DefinitionRow, PrivateField
@@ -68,18 +66,11 @@ class Mirrored(NamedTuple):
     left_out: tuple[str, ...]
 
 
-class QueryEndpoint:
-    """The cases of a cluster, as the admin API of its server at `admin` tells them."""
+class QueryEndpoint(AdminApi):
+    """The cases of a cluster, as the admin API of its server at `url` tells them."""
 
-    def __init__(self, admin: str) -> None:
-        self._admin = AdminApi(admin, QUERY_SECONDS)
-
-    async def __aenter__(self) -> Self:
-        await self._admin.__aenter__()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._admin.__aexit__(kind, error, trace)
+    def __init__(self, url: str) -> None:
+        super().__init__(url, QUERY_SECONDS)
 
     async def marks(self) -> dict[str, Mark]:
         """The mark of each case, by the key of its object. Raises StoreAway."""
@@ -94,14 +85,14 @@ class QueryEndpoint:
         return found
 
     async def _rows(self, statement: str) -> list[dict[str, Any]]:
-        response = await self._admin.ask("POST", "/query", {"query": statement})
+        response = await self.ask("POST", "/query", {"query": statement})
         answer = told(response)
         if response.is_success and ("rows" in answer or not response.content):
             return list(answer.get("rows", ()))
         if response.is_server_error and "message" in answer:
             [why, *_] = str(answer["message"]).splitlines() or [""]
-            raise StoreAway(f"the Restate server at {self._admin.url} cannot tell its cases now ({why}).")
-        raise self._admin.foreign(response)
+            raise StoreAway(f"the Restate server at {self.url} cannot tell its cases now ({why}).")
+        raise self.foreign(response)
 
 
 class Mirror:
@@ -182,8 +173,8 @@ class Mirror:
                 continue  # it was deleted meanwhile
             try:
                 copies.append(self._copied(key, entries))
-            except UNFIT as error:
-                left_out.append(f"case {key} cannot be read ({message_of(error)}); use the release of the program that serves it.")
+            except ValidationError as error:
+                left_out.append(f"case {key} cannot be read ({describe(error)}); use the release of the program that serves it.")
         taken = await self._store.replace(copies)
         known = await self._begun()
         known.update((copy.name, copy.mark) for copy in taken)
@@ -193,7 +184,7 @@ class Mirror:
         return left_out
 
     def _copied(self, key: str, entries: Mapping[str, str]) -> Copied:
-        """Read a case. Raises what `UNFIT` names."""
+        """Read a case. Raises ValidationError."""
         record = _RECORD.validate_json(entries["case"])
         events = [_EVENTS.validate_json(entries[name]) for name in sorted(entries) if name.startswith("event ")]
         fields = [*record.fields.values()]
