@@ -258,6 +258,8 @@ def test_an_answer_is_taken_once_and_only_with_the_token_of_what_was_shown() -> 
     [
         ("start", {}),
         ("start", {"seed": 7, "inputs": []}),
+        ("start", {"seed": "one", "inputs": {"item": "tea"}, "key": ""}),
+        ("start", {"seed": "one", "inputs": {"item": "tea"}, "priority": 2**63}),
         ("answer", {}),
         ("cancel", {"by": 7}),
         ("resolve", {"key": "k"}),

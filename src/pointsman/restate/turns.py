@@ -22,7 +22,7 @@ from pointsman.kernel.answering import Pending
 from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, codec_of, message_of
 from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, StartAsked
-from pointsman.kernel.inputs import input_cells
+from pointsman.kernel.inputs import check_keys, input_cells
 from pointsman.kernel.limits import GivePermit, LimitChange, LimitChanged, LimitState, changed, state_of
 from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
@@ -280,7 +280,8 @@ class Turn:
     # From outside.
 
     async def start(self, asked: Start) -> None:
-        """Start the case. Raises InputInvalid."""
+        """Start the case. Raises InputInvalid and ValueRefused."""
+        check_keys(key=asked.key, correlation=asked.correlation, tenant=asked.tenant, priority=asked.priority)
         process, record = self._work.registry.for_start(self._store.record.row.process), self._store.record
         if asked.texts is None:
             cells = input_cells(process, asked.inputs)
