@@ -94,7 +94,8 @@ class ScheduleHandlers:
             try:
                 await seen.start.begin(ctx, self._start, process_of(ctx.key()))
             except TerminalError as refused:
-                log.warning("schedule %s could not start its case (%s); it is tried again", ctx.key(), refused.message)
+                why, *_ = refused.message.partition(":")  # the rest may name a private value
+                log.warning("schedule %s could not start its case (%s); it is tried again", ctx.key(), why)
                 last, then = known.last, then._replace(at=then.at + LOOK_SECONDS)
         ctx.set("schedule", known._replace(last=last), _KNOWN)
         if then is not None:
@@ -115,7 +116,7 @@ class ScheduleHandlers:
             told = "schedule %r of process %r could not start its case (%s); it is tried again"
             log.exception(told, schedule.name, process.name, type(error).__name__, exc_info=not process.private)
             return Seen(known.last, again._replace(at=now + LOOK_SECONDS))
-        early = max(0.0, look.at - now)  # the server's clock is ahead of this one, and would wake it too early again
+        early = max(0.0, look.at - now)  # the server's clock is ahead of this one: without it, one look would follow another
         return Seen(over, again._replace(at=min(now + WAIT_SECONDS, following or float("inf")) + early))
 
     async def _case_of(self, process: AnyProcess, schedule: Schedule, tick: float) -> Start:
