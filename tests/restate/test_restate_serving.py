@@ -10,8 +10,8 @@ import pytest
 
 from pointsman import PointsmanError, Process, Refused, State, every, finish, otherwise
 from pointsman.client.restate_admin import AdminApi
+from pointsman.client.restate_registering import _ingress
 from pointsman.restate import RestateClient, register, restate_app, serve
-from pointsman.restate.registering import _ingress
 from ports import free_ports
 from restate_server import Server
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from pointsman.client.http import is_address
 from pointsman.client.restate import RestateClient
 from pointsman.client.restate_admin import AdminApi, told
 from pointsman.client.restate_names import NAME, PROCESSES, SCHEDULE, SCHEDULES
@@ -24,8 +25,8 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
     lacks a process that was served, unless that is one of `without`, StoreAway if the server does not answer or cannot call the program, and
     StoreError if one of the addresses is none.
     """
-    if not address.startswith(("http://", "https://")):
-        raise StoreError(f"{address!r} is no address of a server; write --address with http:// or https://.")
+    if not is_address(address):
+        raise StoreError(f"{address!r} is no address of a server; write --address with http:// or https://, such as http://127.0.0.1:9080.")
     async with AdminApi(admin, REGISTERING_SECONDS) as api:
         deployment = {"uri": address, "force": True}
         found = _taken(api, address, await api.ask("POST", "/deployments", deployment | {"dry_run": True}))
