@@ -1,7 +1,7 @@
 """The state of a process: a record of fields, and the two types of value that the library itself writes to fields."""
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -113,3 +113,15 @@ class Blob(BaseModel):
     def of(cls, content: bytes) -> Self:
         """Describe `content` without storing it."""
         return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def holds_blob(kind: Any) -> bool:
+    """Whether values of a type may hold a blob."""
+    return _holds_blob(kind, set())
+
+
+def _holds_blob(kind: Any, seen: set[Any]) -> bool:
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
+        seen.add(kind)  # a type may refer to itself
+        return kind is Blob or any(_holds_blob(field.annotation, seen) for field in kind.model_fields.values())
+    return any(_holds_blob(part, seen) for part in get_args(kind))

@@ -1,6 +1,6 @@
 """What a pause shows to the person who answers it, and the fields of an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pointsman.errors import AlreadyAnswered, AnswerInvalid, NotWaiting, Refused
 from pointsman.kernel import people
 from pointsman.kernel.case import Case
 from pointsman.kernel.codec import adapter_of, codec_of, describe, digest_of
+from pointsman.kernel.hiding import hide_fields
 from pointsman.kernel.operators import standing
 from pointsman.kernel.program import Program
 from pointsman.kernel.rows import CaseRow, PauseRow
@@ -41,6 +42,10 @@ class Pending(NamedTuple):
     process: str = ""
     edits: tuple[str, ...] = ()
     escalates_to: str = ""
+
+    def without(self, private: Collection[str]) -> "Pending":
+        """The same pause, without the values of these fields."""
+        return self._replace(shown=hide_fields(self.shown, private), beside=hide_fields(self.beside, private))
 
 
 def declared_pause(program: Program, case: Case, pause: PauseRow) -> Pause | None:

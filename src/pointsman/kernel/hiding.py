@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -21,6 +21,11 @@ TEXT_MAX = 2_000  # characters of a text that are looked at; a stored one has at
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 
 _private: ContextVar[Callable[[], Iterable[str]] | None] = ContextVar("private", default=None)
+
+
+def hide_fields(values: Mapping[str, Any], private: Container[str]) -> dict[str, Any]:
+    """These values of fields, with HIDDEN for those of private fields."""
+    return {name: HIDDEN if name in private else value for name, value in values.items()}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pointsman.definition.nodes import Context
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Refused
 from pointsman.kernel.events import Kind
-from pointsman.kernel.hiding import HIDDEN
+from pointsman.kernel.hiding import hide_fields
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import EffectRow, EventRow, EventWrite, FieldWrite, NewCase, PauseOpening, PauseRow, Transition
 from pointsman.kernel.snapshot import ENDED, Status
@@ -208,7 +208,7 @@ def _telling(effect: AnyEffect, private: frozenset[str], calls: list[Call], stop
 
     async def tell(*reads: Any, ctx: Context) -> None:
         plain = {name: to_jsonable_python(value, fallback=str) for name, value in zip(fields, reads, strict=True)}
-        calls.append(Call(ctx.case, effect.name, {name: HIDDEN if name in private else value for name, value in plain.items()}))
+        calls.append(Call(ctx.case, effect.name, hide_fields(plain, private)))
         stopped.set()
         await asyncio.Event().wait()  # until the engine is closed
 

@@ -8,21 +8,7 @@ from restate import Context, Service
 from restate.serde import BytesSerde
 
 from pointsman.client.restate_names import BLOBS
-from pointsman.definition.state import Blob
 from pointsman.store.blob_folder import Blobs
-from pointsman.store.memory import MemoryStore
-
-
-class NoCases(MemoryStore):
-    """A store that has no cases, and reads blobs elsewhere."""
-
-    def __init__(self, blobs: Blobs | None) -> None:
-        super().__init__()
-        self._blobs = blobs
-
-    async def blob(self, blob: Blob) -> bytes | None:
-        """The content of a blob, or None."""
-        return None if self._blobs is None else await self._blobs.blob(blob)
 
 
 def blob_service(blobs: Blobs) -> Service:

@@ -18,6 +18,7 @@ from pointsman.kernel.rows import Address, Post
 from pointsman.restate.journal import RETRIES, UNFIT, Json, refusal, refusing, unfit
 from pointsman.restate.record import Message, Refusing, Start
 from pointsman.restate.work import Work
+from pointsman.store.blob_folder import check_blobs
 
 SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more than a sender repeats
 
@@ -81,7 +82,7 @@ class Correlations:
         check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
         cells = None if accept.starts is False else first_cells(process, accept, value)
         texts = None if cells is None else {name: cell.text for name, cell in cells.items()}
-        await self._work.check_blobs((value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
+        await check_blobs(self._work.blobs, (value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
         post = Post(Address(process.name, tenant, correlation), accept.name, key, body, self._work.clock.now(), accept.while_open)
         alone = key or f"{self._work.random.getrandbits(128):x}"
         return Routed(place_of(process.name, tenant, correlation, alone), Message(post, texts=texts, priority=priority))

@@ -26,7 +26,7 @@ from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refuse
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
-from pointsman.kernel.hiding import HIDDEN
+from pointsman.kernel.hiding import hide_fields
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.blobs import blob_service
@@ -37,6 +37,7 @@ from pointsman.restate.record import Message, Record, Refusing, Stamped, Start
 from pointsman.restate.schedules import ScheduleHandlers
 from pointsman.restate.turns import ChildFound, Turn, TurnResult
 from pointsman.restate.work import Work
+from pointsman.store.blob_folder import check_blobs
 
 LONGEST_CALL = timedelta(days=1)  # no case waits inside an invocation, so one that says nothing makes a call
 NONCE_BITS = 64
@@ -271,7 +272,7 @@ class _Handlers:
         codec = codec_of(process.state)
         for name, row in after.fields.items():
             if before.fields.get(name) != row and codec.knows(name):
-                await self._work.check_blobs(codec.decode(name, row.text, "").value, error)
+                await check_blobs(self._work.blobs, codec.decode(name, row.text, "").value, error)
 
     def _keep(self, ctx: ObjectContext, result: TurnResult) -> None:
         """Keep what a turn leaves. Raises TerminalError for a caller that is refused."""
@@ -323,7 +324,7 @@ async def shown(work: Work, record: Record) -> dict[str, Any]:
     row = record.row
     process = work.registry.accepting(row.process, row.version)
     private = frozenset(record.fields) if process is None else process.private
-    fields = {name: HIDDEN if name in private else json.loads(field.text) for name, field in record.fields.items()}
+    fields = hide_fields({name: json.loads(field.text) for name, field in record.fields.items()}, private)
     return {
         **row._asdict(), "fields": fields, "pause": _asked(await Turn(work, record).pending(), private),
         "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
@@ -335,9 +336,8 @@ def _asked(pending: Pending | None, private: frozenset[str]) -> dict[str, Any] |
     """The open pause as JSON, with the schema of its answer."""
     if pending is None:
         return None
-    asked = pending._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
-    hidden = {part: {name: HIDDEN if name in private else value for name, value in asked[part].items()} for part in ("shown", "beside")}
-    plain: dict[str, Any] = TypeAdapter(Any).dump_python(asked | hidden, mode="json")
+    asked = pending.without(private)._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
+    plain: dict[str, Any] = TypeAdapter(Any).dump_python(asked, mode="json")
     return plain
 
 

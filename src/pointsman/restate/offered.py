@@ -1,14 +1,11 @@
 """What a process may use on Restate. The rest is refused when the process is registered."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
-
-from pydantic import BaseModel
 
 from pointsman.definition.children import Child
 from pointsman.definition.limits import Intake
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.state import Blob
+from pointsman.definition.state import holds_blob
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 from pointsman.kernel.program import Rules, program_of
@@ -38,15 +35,5 @@ def _missing(process: AnyProcess, served: set[str], *, blobs: bool) -> Iterator[
     if process.intake != Intake():
         yield "the intake cannot be bounded", f"leave intake= out, or {here}"
     for name, field in process.state.model_fields.items():
-        if not blobs and _has_blob(field.annotation, set()):
+        if not blobs and holds_blob(field.annotation):
             yield f"the blob in {name!r} has no store", "give the folder of one with --blobs or blobs="
-
-
-def _has_blob(kind: Any, seen: set[Any]) -> bool:
-    """Whether values of a type may hold a blob. `seen` are types that were looked at: a type may refer to itself."""
-    if kind is Blob:
-        return True
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
-        seen.add(kind)
-        return any(_has_blob(field.annotation, seen) for field in kind.model_fields.values())
-    return any(_has_blob(part, seen) for part in get_args(kind))

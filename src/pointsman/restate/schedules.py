@@ -20,6 +20,7 @@ from pointsman.restate.journal import RETRIES, Json, delay_of
 from pointsman.restate.record import Start
 from pointsman.restate.work import Work
 from pointsman.runtime.clock import LOOK_SECONDS
+from pointsman.store.blob_folder import check_blobs
 
 log = logging.getLogger("pointsman")
 
@@ -122,7 +123,7 @@ class ScheduleHandlers:
     async def _case_of(self, process: AnyProcess, schedule: Schedule, tick: float) -> Start:
         inputs = schedule.inputs(schedule.shown(tick)) if callable(schedule.inputs) else schedule.inputs
         cells, key = input_cells(process, inputs), schedule.key(tick)
-        await self._work.check_blobs([cell.value for cell in cells.values()], InputInvalid)
+        await check_blobs(self._work.blobs, [cell.value for cell in cells.values()], InputInvalid)
         return Start(seed_of(process.name, "", key), texts={name: cell.text for name, cell in cells.items()}, key=key)
 
     def _send(self, ctx: ObjectContext, look: Look) -> None:

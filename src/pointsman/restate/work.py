@@ -6,8 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import PointsmanError
-from pointsman.restate.blobs import NoCases
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
@@ -19,7 +17,7 @@ from pointsman.runtime.resources import check_resources
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, no_failpoints
-from pointsman.store.blob_folder import Blobs, blobs_in
+from pointsman.store.blob_folder import Blobs, NoCases
 
 THREADS = 16  # plain functions that run at once, as many as an engine has
 
@@ -52,12 +50,6 @@ class Work:
     def calls(self) -> Calls:
         """The calls of functions, in the event loop that first asks for them."""
         return Calls(self.ports, self._resources, self._threads, Begun(self.ports.store), Watchdog(self.clock, self.registry))
-
-    async def check_blobs(self, value: object, error: type[PointsmanError]) -> None:
-        """Raise this `error` if a value names a blob that the store lacks."""
-        for blob in {*blobs_in(value)}:
-            if self.blobs is None or not await self.blobs.has(blob):
-                raise error(f"blob {blob.sha256[:12]} is not in the store; store it with store_blob, and name what that returns.")
 
     def close(self) -> None:
         """End the threads of plain functions: each with its call."""

@@ -6,7 +6,6 @@ from typing import Any, cast
 from starlette.requests import Request
 
 from pointsman.kernel.answering import Pending
-from pointsman.kernel.hiding import HIDDEN
 from pointsman.kernel.rows import EventRow
 from pointsman.operations.redaction import Private, Redacted, private_fields
 from pointsman.runtime.engine import Engine
@@ -47,11 +46,7 @@ class _Engine:
 
     async def hide_shown(self, pending: Pending) -> Pending:
         """The same pause without the private fields that it shows."""
-        private = await self.reader.private_of(pending.case)
-        shown, beside = (
-            {name: HIDDEN if name in private else value for name, value in of.items()} for of in (pending.shown, pending.beside)
-        )
-        return pending._replace(shown=shown, beside=beside)
+        return pending.without(await self.reader.private_of(pending.case))
 
     async def events(self, *, after: str = "") -> AsyncGenerator[EventRow, None]:
         """Every event after the cursor, without private values, and then the new ones."""

@@ -12,6 +12,8 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from pointsman.definition.state import Blob
+from pointsman.errors import PointsmanError
+from pointsman.store.memory import MemoryStore
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -93,3 +95,22 @@ def blobs_in(value: object) -> Iterator[Blob]:
         parts = value
     for part in parts:
         yield from blobs_in(part)
+
+
+async def check_blobs(blobs: Blobs | None, value: object, error: type[PointsmanError]) -> None:
+    """Raise this `error` if a value names a blob that is not stored."""
+    for blob in {*blobs_in(value)}:
+        if blobs is None or not await blobs.has(blob):
+            raise error(f"blob {blob.sha256[:12]} is not in the store; store it with store_blob, and name what that returns.")
+
+
+class NoCases(MemoryStore):
+    """A store that has no cases, and reads blobs elsewhere."""
+
+    def __init__(self, blobs: Blobs | None) -> None:
+        super().__init__()
+        self._blobs = blobs
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None."""
+        return None if self._blobs is None else await self._blobs.blob(blob)
