@@ -63,15 +63,15 @@ def _unknown(key: str) -> Refusing:
 
 
 _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
-    "answer": lambda turn, asked: turn.decisions.resume(
+    "answer": lambda turn, asked: turn.engine.decisions.resume(
         asked["token"], asked["answer"], by=asked.get("by", ""), edits=asked.get("edits") or {}
     ),
-    "assign": lambda turn, asked: turn.decisions.assign(
+    "assign": lambda turn, asked: turn.engine.decisions.assign(
         turn.number, asked.get("to", ""), by=asked.get("by", ""), note=asked.get("note", "")
     ),
-    "cancel": lambda turn, asked: turn.operators.cancel(turn.number, by=asked.get("by", ""), why=asked.get("why", "")),
-    "redrive": lambda turn, asked: turn.redrive(asked.get("by", ""), asked.get("why", ""), asked.get("fields") or {}),
-    "resolve": lambda turn, asked: turn.operators.resolve(Resolved(**{"by": "", "why": "", **asked})),
+    "cancel": lambda turn, asked: turn.engine.operators.cancel(turn.number, by=asked.get("by", ""), why=asked.get("why", "")),
+    "redrive": lambda turn, asked: turn.engine.redrive(by=asked.get("by", ""), why=asked.get("why", ""), fields=asked.get("fields") or {}),
+    "resolve": lambda turn, asked: turn.engine.operators.resolve(Resolved(**{"by": "", "why": "", **asked})),
 }
 """The handlers for people and programs, by name."""
 

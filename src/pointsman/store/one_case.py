@@ -7,11 +7,12 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from pointsman.kernel.case import Case, History, PastIntent, committed
 from pointsman.kernel.events import Kind
+from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
@@ -20,14 +21,17 @@ from pointsman.kernel.rows import (
     FieldRow,
     FieldWrite,
     MessageRow,
+    MessageStatus,
     PauseRow,
+    Post,
     Transition,
     UsageWrite,
 )
-from pointsman.kernel.snapshot import Snapshot
-from pointsman.store.base import WriteRow
+from pointsman.kernel.snapshot import Snapshot, Status
+from pointsman.store.base import Claimed, WriteRow
 from pointsman.store.states import state_from
 
+_SLEEPS = frozenset({Status.WAITING, Status.PARKED})
 PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered
 
 
@@ -116,7 +120,7 @@ def _pauses_after(pauses: tuple[PauseRow, ...], t: Transition, now_open: PauseRo
 class OneCase(Generic[R]):
     """What the loader, the runner and the commands for one case need of a store. It has no leases, and no other case but the children.
 
-    Nobody else changes the case meanwhile: the host sees to that. So no commit is refused.
+    Nobody else changes the case meanwhile: the host sees to that. So no commit is refused. `undone` says of an effect whether it may be taken back.
     """
 
     lease_seconds = None
@@ -124,11 +128,40 @@ class OneCase(Generic[R]):
     def __init__(self, record: R) -> None:
         self.record = record
         self.incarnation = record.incarnation
+        self.undone: Callable[[str], bool] = lambda _: False
         self._fields_of: dict[int, Mapping[str, FieldRow]] = {}
+
+    def claim(self) -> Claimed:
+        """Claim the case, as a store does (S5)."""
+        row = self.record.row
+        row = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
+        self.record = replace(self.record, row=row)
+        return Claimed(row, tuple(self.record.fields.values()), self.record.branches)
+
+    def recover(self, now: float) -> None:
+        """Record that the host died while it ran the case: it is ready, the attempt does not count, and an effect that was being called is in doubt (S5)."""
+        row = self.record.row
+        attempts = row.attempts - (row.status is Status.RUNNING and row.attempts > 0)
+        row = row._replace(status=Status.READY, wake_at=now, interruptions=row.interruptions + 1, attempts=attempts)
+        self.record = replace(self.record, row=row)
+
+    def take_in(self, post: Post, number: int, now: float, fields: Mapping[str, FieldRow]) -> bool:
+        """Put a message into the inbox, with the `fields` of a child that ended. Return whether it wakes the case (S10)."""
+        record, row = self.record, self.record.row
+        wakes = row.status in _SLEEPS or (row.status is Status.READY and post.while_open == "supersede")
+        row = row._replace(inbox=row.inbox + 1)
+        message = MessageRow._make((
+            number, row.process, post.name, post.key, post.to.correlation, row.id, MessageStatus.PENDING, post.body, post.at, row.tenant
+        ))  # fmt: skip
+        ends = {**record.ends, json.loads(post.body)["case"]: dict(fields)} if post.name == CHILD_ENDED else record.ends
+        row = row._replace(status=Status.READY, wake_at=now) if wakes else row
+        self.record = replace(record, row=row, messages=(*record.messages, message), ends=ends)
+        return wakes
 
     async def commit(self, transition: Transition) -> int:
         """Change the record."""
         self.record = after(self.record, transition)
+        self.record.remember(transition, self.undone)
         return transition.case
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:

@@ -1,0 +1,135 @@
+"""The engine's parts for one case: for a host that keeps each case as a record (`store.one_case`) and says when something happens to it.
+
+A virtual object is such a host. It does what an engine does around its cases: it claims them, keeps their timers, and carries their messages.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+from pointsman.definition.process import AnyProcess, Process
+from pointsman.definition.rules import finish, otherwise
+from pointsman.definition.state import State
+from pointsman.kernel.case import Case, bare_case, new_case
+from pointsman.kernel.codec import check_name, check_text, message_of
+from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, StartAsked
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.program import program_of
+from pointsman.kernel.rows import NewCase
+from pointsman.kernel.snapshot import Cell, Status
+from pointsman.runtime.calls import Calls
+from pointsman.runtime.cases import Cases
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.decisions import Decisions
+from pointsman.runtime.limits import Limits
+from pointsman.runtime.loading import Loader, may_be_undone
+from pointsman.runtime.operator_commands import OperatorCommands
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
+from pointsman.runtime.registry import Registry
+from pointsman.runtime.runner import Runner, StartCase
+from pointsman.runtime.scheduler import Scheduler
+from pointsman.runtime.session import CaseSession
+from pointsman.store.base import Claimed, Store
+from pointsman.store.one_case import OneCase
+
+log = logging.getLogger("pointsman")
+
+
+class OneCaseEngine:
+    """Does with one case what an engine does with many.
+
+    `limited` are those of the `registry`'s processes that have limits. Permits come from the store, which has the only word on who gets one. `decisions`
+    takes the answers of people, and `operators` the commands.
+    """
+
+    def __init__(
+        self, store: OneCase[Any], ports: Ports, registry: Registry, calls: Calls, limited: Sequence[AnyProcess], start_child: StartCase
+    ) -> None:  # fmt: skip
+        self._store, self._clock, self._registry = store, ports.clock, registry
+        row = store.record.row
+        process = registry.accepting(row.process, row.version)
+        if process is not None:
+            store.record = replace(store.record, row=row._replace(step=row.step and process.called(row.step)))
+            store.undone = partial(may_be_undone, process)
+        ports, recent = replace(ports, store=cast("Store", store)), Recent()  # as much of a store as is needed here
+        commits, loader = Commits(ports, recent, calls.threads, lambda _, __: None, lambda: None), _Loader(store, recent)
+        self._limits = Limits(ports, limited)
+        room = {name: free + 1 for name, free in self._limits.offer().items()}  # so none is held back for cases that wait elsewhere
+        self._limits.claimed([row], room, all_of_it=True)
+        self._runner = _Runner(ports, commits, calls, self._limits, loader, start_child)
+        self._scheduler = Scheduler(ports, loader, self._runner, registry, self._limits, 0, _raise)  # without places
+        self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
+        self.decisions = Decisions(ports.store, self._cases, ports.clock, self._cases.row, self._runner.confirm)
+        self.operators = OperatorCommands(ports, self._cases, lambda: None)
+
+    async def start(self, new: NewCase, cells: Mapping[str, Cell]) -> None:
+        """Start the case with these inputs."""
+        store = self._store
+        case = new_case(store.record.row.id, new, self._clock.now(), store.incarnation)
+        store.record = replace(store.record, row=case.row)
+        await self._cases.apply(CaseSession(program_of(self._registry.for_start(new.process)), case), StartAsked(new, cells))
+
+    async def drive(self, going_on: Callable[[], bool]) -> None:
+        """Claim the case and drive it, until it rests, or `going_on` returns False at the end of a step."""
+        session = await self._session(self._store.claim())
+        if session is None:
+            return
+        try:
+            await self._runner.drive(session, None, going_on=going_on)
+        except Exception as error:
+            log.exception("case %d cannot go on: %s", session.case.row.id, type(error).__name__, exc_info=not session.process.private)
+            await self._runner.advance(session, CannotGoOn(f"it cannot go on: {type(error).__name__}: {message_of(error)}"), Offer)
+
+    async def permits_given(self) -> None:
+        """Return when the store has all permits that were given back."""
+        await self._limits.close()
+
+    async def redrive(self, *, by: str, why: str, fields: Mapping[str, object]) -> None:
+        """Return a parked or blocked case to the backlog, or correct one that waits. Raises Refused."""
+        row = self._store.record.row
+        if row.status is not Status.BLOCKED:
+            await self.operators.redrive(row.id, by=by, why=why, fields=fields)
+            return
+        check_name("by", by)
+        check_text("why", why)
+        accepted = AcceptedHere(self._registry.for_case(row.process, row.version).version)
+        await self._cases.apply(self._cases.bare(row), accepted)
+
+    async def _session(self, claimed: Claimed) -> CaseSession | None:
+        """The claimed case, or None if this code cannot continue it, which is then recorded."""
+        row, names = claimed.case, self._registry.names
+        if row.process in names:
+            found = await self._scheduler.session_of(claimed)
+            if isinstance(found, CaseSession):
+                return found
+            session = self._scheduler.bare(row)
+        else:
+            problem = f"the program has no process {row.process!r}, but {', '.join(names)}"
+            found = NotAcceptedHere(f"{problem}; serve all processes in one program, and redrive the case")
+            stand_in = Process(row.process, State)
+            stand_in.rules(otherwise(finish("unknown")))
+            session = CaseSession(program_of(stand_in), bare_case(stand_in, row, self._store.incarnation))
+        await self._runner.advance(session, found, Offer)
+        return None
+
+
+class _Loader(Loader):
+    def __init__(self, store: OneCase[Any], recent: Recent) -> None:
+        super().__init__(cast("Store", store), recent)
+        self._of = store
+
+    async def with_history(self, process: AnyProcess, case: Case) -> Case:  # noqa: ARG002 - the record has it
+        """Return the case with its history."""
+        return replace(case, history=self._of.record.history)
+
+
+class _Runner(Runner):
+    async def _reserve_thread(self, session: CaseSession) -> None:
+        """Reserve none: the host may go on with the case in another program, and this one would keep the thread."""
+
+
+def _raise(error: Exception) -> None:
+    raise error
