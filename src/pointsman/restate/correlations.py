@@ -6,16 +6,17 @@ the key then sends the message to its open case, or starts one. A case that has 
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from restate import Context, ObjectContext, RunOptions, Service, VirtualObject
 
 from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, place_of
-from pointsman.errors import InputInvalid, PointsmanError
+from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.messages import accepted, first_cells
 from pointsman.kernel.rows import Address, Post
-from pointsman.restate.journal import RETRIES, UNFIT, Json, refusal, refusing, unfit
+from pointsman.restate.journal import RETRIES, Json, attempt, refusal
 from pointsman.restate.record import Message, Refusing, Start
 from pointsman.restate.work import Work
 from pointsman.store.blob_folder import check_blobs
@@ -61,12 +62,8 @@ class Correlations:
         """Deliver a message to the open case with its correlation key, or start a case with it."""
 
         async def route() -> Routed:
-            try:
-                return await self._routed(asked)
-            except PointsmanError as error:
-                return Routed(refused=refusing(error))
-            except UNFIT as error:
-                return Routed(refused=unfit(error))
+            routed, refused = await attempt(partial(self._routed, asked))
+            return routed or Routed(refused=refused)
 
         routed = await ctx.run_typed("route", route, RunOptions(_ROUTED))
         if routed.message is None:

@@ -1,5 +1,6 @@
 """Values as Restate keeps them, and refusals as its callers get them."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -44,8 +45,11 @@ class Json(Serde[T]):
         return self._adapter.dump_python(value, mode="json")
 
     def of(self, plain: Any) -> T:
-        """The value of such an argument."""
-        return self._adapter.validate_json(to_json(plain))
+        """The value of such an argument. Raises TerminalError if it does not fit."""
+        try:
+            return self._adapter.validate_json(to_json(plain))
+        except ValueError as error:
+            raise refusal(_misfit(error)) from None
 
 
 def delay_of(seconds: float) -> timedelta | None:
@@ -59,8 +63,17 @@ def refusing(error: PointsmanError) -> Refusing:
     return Refusing(type(error).__name__, str(error), error.by if isinstance(error, AlreadyAnswered) else "")
 
 
-def unfit(error: Exception) -> Refusing:
-    """What a caller is told of a request that lacks something or has something else. Restate would repeat it for ever."""
+async def attempt(do: Callable[[], Awaitable[T]]) -> tuple[T | None, Refusing | None]:
+    """What this returns, or why it is refused. Restate would repeat it for ever."""
+    try:
+        return await do(), None
+    except PointsmanError as error:
+        return None, refusing(error)
+    except UNFIT as error:
+        return None, _misfit(error)
+
+
+def _misfit(error: Exception) -> Refusing:
     return Refusing(
         "InputInvalid", f"the request does not fit ({type(error).__name__}: {message_of(error)}); see the documentation of the handler."
     )

@@ -31,9 +31,9 @@ from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
-from pointsman.restate.journal import RETRIES, UNFIT, Json, delay_of, refusal, refusing, unfit
+from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal, refusing
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, Permitted
-from pointsman.restate.record import Message, Record, Refusing, Stamped, Start
+from pointsman.restate.record import Message, Record, Stamped, Start
 from pointsman.restate.schedules import ScheduleHandlers
 from pointsman.restate.turns import ChildFound, Turn, TurnResult
 from pointsman.restate.work import Work
@@ -56,10 +56,10 @@ def _named(key: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _unknown(key: str) -> Refusing:
+def _unknown(key: str) -> TerminalError:
     """What a caller is told of a case that does not exist. Raises TerminalError."""
     name, number = _named(key)
-    return refusing(UnknownCase(number, name))
+    return refusal(refusing(UnknownCase(number, name)))
 
 
 _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
@@ -121,11 +121,7 @@ class _Handlers:
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Start the case, or find it."""
-        record, (name, number) = await ctx.get("case", _RECORD), _named(ctx.key())
-        try:
-            wanted = _START.of(asked)
-        except UNFIT as error:
-            raise refusal(unfit(error)) from None
+        record, (name, number), wanted = await ctx.get("case", _RECORD), _named(ctx.key()), _START.of(asked)
         if record is not None:
             same = record.seed == wanted.seed
             return {"case": number, "duplicate": same, "taken": not same} | (_as_child(record) if same and wanted.home else {})
@@ -214,18 +210,29 @@ class _Handlers:
         return handle
 
     async def show(self, ctx: ObjectSharedContext) -> dict[str, Any]:
-        """Tell of the case."""
+        """Tell of the case: its row, its fields as JSON, its open pause and its ledger. Private values are hidden."""
         record = await ctx.get("case", _RECORD)
         if record is None:
-            raise refusal(_unknown(ctx.key()))
-        return await shown(self._work, record)
+            raise _unknown(ctx.key())
+        process = self._work.registry.accepting(record.row.process, record.row.version)
+        private = frozenset(record.fields) if process is None else process.private
+        return {
+            **record.row._asdict(), "fields": hide_fields({name: json.loads(field.text) for name, field in record.fields.items()}, private),
+            "pause": _asked(await Turn(self._work, record).pending(), private),
+            "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
+            "branches": [branch.name for branch in record.branches],
+        }  # fmt: skip
 
     async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
         """Tell the events of the case."""
         names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
         if not names:
-            raise refusal(_unknown(ctx.key()))
-        return [event for name in names for event in _plain(cast("Stamped", await ctx.get(name, _EVENTS)))]
+            raise _unknown(ctx.key())
+        stored = [cast("Stamped", await ctx.get(name, _EVENTS)) for name in names]
+        return [
+            {"revision": one.revision, "at": one.at, **event._asdict(), "facts": json.loads(event.facts)}
+            for one in stored for event in one.events
+        ]  # fmt: skip
 
     async def _change(
         self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None = None
@@ -233,7 +240,7 @@ class _Handlers:
         """Do something with the case, and return the answer to the caller."""
         record = await ctx.get("case", _RECORD)
         if record is None:
-            raise refusal(_unknown(ctx.key()))
+            raise _unknown(ctx.key())
         return (await self._turn(ctx, record, do, error)).answer
 
     async def _turn(
@@ -242,20 +249,14 @@ class _Handlers:
         """Take a turn for a caller, and keep what it leaves. With an `error`, that is what a blob raises which the store lacks."""
 
         async def turn() -> TurnResult:
-            one, refused = Turn(self._work, record), None
-            try:
-                await do(one)
-            except PointsmanError as problem:
-                refused = refusing(problem)
-            except UNFIT as problem:
-                refused = unfit(problem)
+            one = Turn(self._work, record)
+            _, refused = await attempt(partial(do, one))
             result = one.result()
-            result.refused = refused
             if error is not None and result.record is not None:
-                try:
-                    await self._check_blobs(record, result.record, error)
-                except PointsmanError as problem:
-                    return TurnResult(refused=refusing(problem))
+                _, absent = await attempt(partial(self._check_blobs, record, result.record, error))
+                if absent is not None:
+                    return TurnResult(refused=absent)
+            result.refused = refused
             return result
 
         result = await ctx.run_typed("turn", turn, RunOptions(_RESULT))
@@ -319,19 +320,6 @@ def _as_child(record: Record) -> dict[str, Any]:
     return {"child": _FOUND.plain(ChildFound(record.row, fields))}
 
 
-async def shown(work: Work, record: Record) -> dict[str, Any]:
-    """What the handler `show` tells of a case: its row, its fields as JSON, its open pause and its ledger. Private values are hidden."""
-    row = record.row
-    process = work.registry.accepting(row.process, row.version)
-    private = frozenset(record.fields) if process is None else process.private
-    fields = hide_fields({name: json.loads(field.text) for name, field in record.fields.items()}, private)
-    return {
-        **row._asdict(), "fields": fields, "pause": _asked(await Turn(work, record).pending(), private),
-        "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
-        "branches": [branch.name for branch in record.branches],
-    }  # fmt: skip
-
-
 def _asked(pending: Pending | None, private: frozenset[str]) -> dict[str, Any] | None:
     """The open pause as JSON, with the schema of its answer."""
     if pending is None:
@@ -339,9 +327,3 @@ def _asked(pending: Pending | None, private: frozenset[str]) -> dict[str, Any] |
     asked = pending.without(private)._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
     plain: dict[str, Any] = TypeAdapter(Any).dump_python(asked, mode="json")
     return plain
-
-
-def _plain(stamped: Stamped) -> list[dict[str, Any]]:
-    return [
-        {"revision": stamped.revision, "at": stamped.at, **event._asdict(), "facts": json.loads(event.facts)} for event in stamped.events
-    ]  # fmt: skip
