@@ -105,7 +105,7 @@ class Turn:
         self._work, self._result = work, TurnResult(by=by)
         self._moves = False
         self._store = _Store(record, self)
-        self.engine = OneCaseEngine(self._store, work.ports, work.registry, work.calls, work.limited, self._start_child)
+        self.engine = OneCaseEngine(self._store, work, self._start_child)
         self._driving: asyncio.Task[None] | None = None
         self._told, self._brought, self._telling = asyncio.Event(), asyncio.Queue[Any](), asyncio.Lock()
         self._steps, self._spent, self._begun = 0, 0.0, 0.0

@@ -4,9 +4,10 @@ A virtual object is such a host. It does what an engine does around its cases: i
 """
 
 import logging
+import random as chance
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from pointsman.definition.process import AnyProcess, Process
@@ -19,35 +20,69 @@ from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import NewCase
 from pointsman.kernel.snapshot import Cell, Status
+from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases
+from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.decisions import Decisions
+from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader, may_be_undone
 from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
+from pointsman.runtime.resources import check_resources
 from pointsman.runtime.runner import Runner, StartCase
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Claimed, Store
+from pointsman.runtime.threads import Threads
+from pointsman.runtime.watchdog import Watchdog
+from pointsman.store.base import Claimed, Failpoints, Store
 from pointsman.store.one_case import OneCase
 
 log = logging.getLogger("pointsman")
 
 
-class OneCaseEngine:
-    """Does with one case what an engine does with many.
+class Shared:
+    """What the cases of a program share: its processes, the calls of their functions, and the clock. Raises DefinitionError if a resource is missing.
 
-    `limited` are those of the `registry`'s processes that have limits. Permits come from the store, which has the only word on who gets one. `decisions`
-    takes the answers of people, and `operators` the commands.
+    `resources` are what the functions name, and `threads` how many plain functions run at once. Calls read blobs in the `store`, which has no cases, and
+    tell it of waits for a thread. Make it anywhere, and use it in one event loop.
     """
 
     def __init__(
-        self, store: OneCase[Any], ports: Ports, registry: Registry, calls: Calls, limited: Sequence[AnyProcess], start_child: StartCase
+        self, processes: Sequence[AnyProcess], resources: Mapping[str, Any], store: Store, *, threads: int, clock: Clock | None,
+        random: chance.Random | None, failpoints: Failpoints,
     ) -> None:  # fmt: skip
+        self.registry = Registry(processes)
+        check_resources([*self.registry], resources)
+        self.limited = [process for process in self.registry if any(node.limit is not None for node in process.nodes())]
+        self.limits = {node.limit.name: node.limit for process in self.limited for node in process.nodes() if node.limit is not None}
+        self.clock: Clock = clock or SystemClock()
+        self.random = random or chance.SystemRandom()
+        self.ports = Ports(store, self.clock, self.random, failpoints, Lease(store, self.clock))
+        self._resources, self._threads = resources, Threads(threads, self.clock)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """The calls of functions, in the event loop that first asks for them."""
+        return Calls(self.ports, self._resources, self._threads, Begun(self.ports.store), Watchdog(self.clock, self.registry))
+
+    def close(self) -> None:
+        """End the threads of plain functions: each with its call."""
+        self._threads.close()
+
+
+class OneCaseEngine:
+    """Does with one case what an engine does with many.
+
+    Permits come from the store, which has the only word on who gets one. `decisions` takes the answers of people, and `operators` the commands.
+    """
+
+    def __init__(self, store: OneCase[Any], shared: Shared, start_child: StartCase) -> None:
+        ports, registry, calls = shared.ports, shared.registry, shared.calls
         self._store, self._clock, self._registry = store, ports.clock, registry
         row = store.record.row
         process = registry.accepting(row.process, row.version)
@@ -56,7 +91,7 @@ class OneCaseEngine:
             store.undone = partial(may_be_undone, process)
         ports, recent = replace(ports, store=cast("Store", store)), Recent()  # as much of a store as is needed here
         commits, loader = Commits(ports, recent, calls.threads, lambda _, __: None, lambda: None), _Loader(store, recent)
-        self._limits = Limits(ports, limited)
+        self._limits = Limits(ports, shared.limited)
         room = {name: free + 1 for name, free in self._limits.offer().items()}  # so none is held back for cases that wait elsewhere
         self._limits.claimed([row], room, all_of_it=True)
         self._runner = _Runner(ports, commits, calls, self._limits, loader, start_child)
