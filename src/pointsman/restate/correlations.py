@@ -50,10 +50,8 @@ class Correlations:
 
     def __init__(self, work: Work, start: Any, deliver: Any) -> None:
         self._work, self._start, self._deliver = work, start, deliver
-        self.service, self.object = (
-            Service(SERVICE, "The messages of Pointsman.", invocation_retry_policy=RETRIES),
-            VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES),
-        )
+        self.service = Service(SERVICE, "The messages of Pointsman.", invocation_retry_policy=RETRIES)
+        self.object = VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES)
         self.service.handler("send")(self.send)
         self._take = self.object.handler("take")(self.take)
         self.leaves = self.object.handler("left")(self.left)

@@ -191,8 +191,9 @@ class _Handlers:
         """Put a message into the inbox of the case."""
         message = _MESSAGE.of(asked)
         told = await self._change(ctx, lambda turn: turn.take_in(message))
-        if not told["taken"] and message.post.to.case is None:
-            self._leave(ctx, message.place, told["case"], [message])
+        to = message.post.to
+        if not told["taken"] and to.case is None:
+            self._leave(ctx, place_of(to.process, to.tenant, to.correlation), told["case"], [message])
         return told
 
     async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from restate import ObjectContext
 
-from pointsman.client.restate_names import key_of, numbers, place_of
+from pointsman.client.restate_names import key_of, numbers
 from pointsman.kernel.rows import EventWrite, FieldRow, Post
 from pointsman.store.one_case import CaseRecord
 
@@ -25,11 +25,6 @@ class Message(NamedTuple):
     fields: dict[str, FieldRow] = {}  # noqa: RUF012 - nobody changes it
     texts: dict[str, str] | None = None
     priority: int = 0
-
-    @property
-    def place(self) -> str:
-        """The key of the object of its correlation key."""
-        return place_of(self.post.to.process, self.post.to.tenant, self.post.to.correlation)
 
 
 class Start(NamedTuple):

@@ -60,11 +60,8 @@ class ScheduleHandlers:
 
     def __init__(self, work: Work, start: Any) -> None:
         self._work, self._start = work, start
-        self._schedules = {
-            schedule_key(process.name, name): (process, schedule)
-            for process in work.registry.newest
-            for name, schedule in process.schedules.items()
-        }
+        newest = work.registry.newest
+        self._schedules = {schedule_key(of.name, name): (of, one) for of in newest for name, one in of.schedules.items()}
         names = {SCHEDULES: json.dumps([(process.name, schedule.name) for process, schedule in self._schedules.values()])}
         self.object = VirtualObject(SCHEDULE, "A schedule of Pointsman.", names, invocation_retry_policy=RETRIES)
         self.object.handler("begin")(self.begin)

@@ -89,7 +89,8 @@ class _Store(OneCase[Record]):
             self.given.append(PermitGiven(name, change.holder, change.ending, change.case, change.keeps))
             return changed(seen.get(name, LimitState()), change)
         row = self.record.row
-        told = await self._turn.permitted(PermitWanted(name, change.holder, change.until - change.now, key_of(row.process, row.id)))
+        wanted = PermitWanted(name, change.holder, change.until - change.now, key_of(row.process, row.id))
+        told = cast("Permitted", await self._turn.tell(permit=wanted))
         seen[name], self.waits = state_of(told.state), told.seconds or 0.0
         return LimitChanged(seen[name], None if told.seconds is None else change.now + told.seconds)
 
@@ -165,25 +166,21 @@ class Turn:
         result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
         result.sent += [_sent(record, post) for post in t.posts]
         if t.status is Status.RUNNING:
-            await self._tell()
+            await self.tell()
 
-    async def _tell(self, *, permit: PermitWanted | None = None, child: tuple[str, Start] | None = None) -> Any:
+    async def tell(self, *, permit: PermitWanted | None = None, child: tuple[str, Start] | None = None) -> Any:
         """Let the step end. Return what the next one brings: what is wanted here. Branches want something one after the other."""
         async with self._telling:
             self._result.wanted, self._result.child = permit, child
             self._told.set()
             return await self._brought.get()
 
-    async def permitted(self, wanted: PermitWanted) -> Permitted:
-        """Ask the object of a limit for a permit."""
-        return cast("Permitted", await self._tell(permit=wanted))
-
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
         row, child = session.case.row, session.process.steps[session.case.row.step or ""]
         texts = {name: cell.text for name, cell in input_cells(self._work.registry.for_start(name), inputs).items()}
         asked = Start("", texts=texts, key=key, tenant=row.tenant, priority=row.priority, parent=row.id, home=key_of(row.process, row.id))
         wanted = asked._replace(result=(child.result if isinstance(child, Child) else None) or "")
-        found = cast("ChildFound", await self._tell(child=(name, wanted)))
+        found = cast("ChildFound", await self.tell(child=(name, wanted)))
         if found.row is None:
             raise Refused(found.refused)
         self._store.has_started(found.row, found.fields)
