@@ -114,10 +114,11 @@ class Journal:
 
 
 class Objects:
-    """All objects, and their time."""
+    """All objects, and their time. The server's clock is `ahead` of the program's by so many seconds, so delays end earlier."""
 
-    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program") -> None:
+    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program", ahead: float = 0.0) -> None:
         self.clock = clock
+        self.ahead = ahead
         self.dies_at = dies_at
         self._death = {"program": Died, "server": Away}[dies]
         self.entries = self.longest = self.deaths = 0
@@ -145,7 +146,9 @@ class Objects:
 
     def send(self, handler: str, key: str, arg: Any, seconds: float) -> None:
         self._sent += 1
-        heapq.heappush(self._due, (self.clock.now() + seconds, self._sent, handler, key, json.loads(json.dumps(arg))))
+        heapq.heappush(
+            self._due, (self.clock.now() + max(0.0, seconds - self.ahead), self._sent, handler, key, json.loads(json.dumps(arg)))
+        )
 
     async def call(self, handler: str, key: str, arg: Any = None) -> Any:
         """Call a handler, again after each death of the program. Raises TerminalError."""

@@ -503,3 +503,16 @@ def test_a_blob_within_the_values_of_a_field_is_refused() -> None:
 
     with pytest.raises(DefinitionError, match="the blob in 'letters' has no store on Restate; give the folder of one with --blobs"):
         Work([box])
+
+
+def test_a_timer_that_comes_early_is_set_again_once() -> None:
+    cluster = Cluster()
+    cluster.objects.ahead = 3.0
+
+    shown = asyncio.run(cluster.finish("tea"))
+
+    steps = cluster.objects.calls["step"]
+    assert shown["outcome"] == "sent"
+    cluster = Cluster()
+    asyncio.run(cluster.finish("tea"))
+    assert steps == cluster.objects.calls["step"] + 1

@@ -25,11 +25,10 @@ SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more 
 
 
 class Routed(NamedTuple):
-    """A message and the object of its correlation key, or why it is refused."""
+    """A message and the object of its correlation key."""
 
-    to: str = ""
-    message: Message | None = None
-    refused: Refusing | None = None
+    to: str
+    message: Message
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ class Known:
     seen: dict[str, int | None] = field(default_factory=dict)
 
 
-_ROUTED, _KNOWN, _MESSAGE = Json(Routed), Json(Known), Json(Message)
+_ROUTED, _KNOWN, _MESSAGE = Json(tuple[Routed | None, Refusing | None]), Json(Known), Json(Message)
 
 
 class Correlations:
@@ -58,15 +57,10 @@ class Correlations:
 
     async def send(self, ctx: Context, asked: dict[str, Any]) -> dict[str, Any]:
         """Deliver a message to the open case with its correlation key, or start a case with it."""
-
-        async def route() -> Routed:
-            routed, refused = await attempt(partial(self._routed, asked))
-            return routed or Routed(refused=refused)
-
-        routed = await ctx.run_typed("route", route, RunOptions(_ROUTED))
-        if routed.message is None:
-            assert routed.refused is not None
-            raise refusal(routed.refused)
+        routed, refused = await ctx.run_typed("route", partial(attempt, partial(self._routed, asked)), RunOptions(_ROUTED))
+        if routed is None:
+            assert refused is not None
+            raise refusal(refused)
         told: dict[str, Any] = await ctx.object_call(self._take, routed.to, _MESSAGE.plain(routed.message))
         return told
 

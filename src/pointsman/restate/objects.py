@@ -219,7 +219,7 @@ class _Handlers:
         private = frozenset(record.fields) if process is None else process.private
         return {
             **record.row._asdict(), "fields": hide_fields({name: json.loads(field.text) for name, field in record.fields.items()}, private),
-            "pause": _asked(await Turn(self._work, record).pending(), private),
+            "pause": _asked(await Turn(self._work, record).engine.pending(), private),
             "effects": [{**entry._asdict(), "outcome": entry.outcome is not None} for entry in record.ledger],
             "branches": [branch.name for branch in record.branches],
         }  # fmt: skip

@@ -11,8 +11,9 @@ from granian.server.embed import Server
 
 from pointsman.definition.process import AnyProcess
 from pointsman.restate.objects import objects
-from pointsman.restate.work import THREADS, Work
+from pointsman.restate.work import Work
 from pointsman.runtime.listening import bound
+from pointsman.runtime.one_case import THREADS
 from pointsman.store.blob_folder import Blobs
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it

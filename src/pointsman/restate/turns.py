@@ -6,14 +6,12 @@ chance, an author's function or newer code, changes the shape of a journal.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from pointsman.client.restate_names import key_of
 from pointsman.definition.children import Child
 from pointsman.errors import Refused
-from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.inputs import check_keys, input_cells
 from pointsman.kernel.limits import GivePermit, LimitChange, LimitChanged, LimitState, changed, state_of
@@ -109,7 +107,7 @@ class Turn:
         self.engine = OneCaseEngine(self._store, work, self._start_child)
         self._driving: asyncio.Task[None] | None = None
         self._told, self._brought, self._telling = asyncio.Event(), asyncio.Queue[Any](), asyncio.Lock()
-        self._steps, self._spent, self._begun = 0, 0.0, 0.0
+        self._steps, self._spent, self._begun, self._early = 0, 0.0, 0.0, 0.0
 
     def result(self) -> TurnResult:
         """What the turn, or its last step, leaves."""
@@ -120,7 +118,7 @@ class Turn:
         if self._moves and row.status in {Status.READY, Status.WAITING} and row.wake_at is not None:
             # A case that waits for a permit asks again when there may be one, or when another call gives its permit back.
             waits = self._store.waits if row.needs is not None else 0.0
-            result.later = row.revision, max(waits, row.wake_at - self._work.clock.now())
+            result.later = row.revision, max(waits, row.wake_at - self._work.clock.now()) + self._early
         self._result, self._moves = TurnResult(by=self.by), False
         return result
 
@@ -130,6 +128,7 @@ class Turn:
         """Go on until there is something for the journal. `brought` is what the step before wanted."""
         self._begun, self._steps = self._work.clock.monotonic(), self._steps + 1
         if self._driving is None:
+            self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - self._work.clock.now())  # this clock is behind the server's
             self._driving = asyncio.create_task(self._drive())
             self._driving.add_done_callback(lambda _: self._told.set())
         else:
@@ -225,12 +224,6 @@ class Turn:
 
     def _changed(self, *, wakes: bool) -> None:
         self._result.record, self._moves = self._store.record, wakes
-
-    async def pending(self) -> Pending | None:
-        """The open pause, if a person can answer it now."""
-        with suppress(Refused):
-            return await self.engine.decisions.pending(self.number) if self._store.record.row.status is Status.WAITING else None
-        return None
 
 
 def _sent(record: Record, post: Post) -> tuple[str, Message]:

@@ -7,11 +7,9 @@ from typing import Any
 from pointsman.definition.process import AnyProcess
 from pointsman.restate.offered import check_offered
 from pointsman.runtime.clock import Clock
-from pointsman.runtime.one_case import Shared
+from pointsman.runtime.one_case import THREADS, Shared
 from pointsman.store.base import Failpoints, no_failpoints
 from pointsman.store.blob_folder import Blobs, NoCases
-
-THREADS = 16  # plain functions that run at once, as many as an engine has
 
 
 class Work(Shared):

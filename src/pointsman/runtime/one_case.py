@@ -6,6 +6,7 @@ A virtual object is such a host. It does what an engine does around its cases: i
 import logging
 import random as chance
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -13,6 +14,8 @@ from typing import Any, cast
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.rules import finish, otherwise
 from pointsman.definition.state import State
+from pointsman.errors import Refused
+from pointsman.kernel.answering import Pending
 from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, message_of
 from pointsman.kernel.happenings import AcceptedHere, CannotGoOn, NotAcceptedHere, StartAsked
@@ -44,6 +47,8 @@ from pointsman.store.one_case import OneCase
 
 log = logging.getLogger("pointsman")
 
+THREADS = 16  # plain functions that run at once, as many as an engine has
+
 
 class Shared:
     """What the cases of a program share: its processes, the calls of their functions, and the clock. Raises DefinitionError if a resource is missing.
@@ -53,7 +58,7 @@ class Shared:
     """
 
     def __init__(
-        self, processes: Sequence[AnyProcess], resources: Mapping[str, Any], store: Store, *, threads: int, clock: Clock | None,
+        self, processes: Sequence[AnyProcess], resources: Mapping[str, Any], store: Store, *, threads: int = THREADS, clock: Clock | None,
         random: chance.Random | None, failpoints: Failpoints,
     ) -> None:  # fmt: skip
         self.registry = Registry(processes)
@@ -121,6 +126,12 @@ class OneCaseEngine:
     async def permits_given(self) -> None:
         """Return when the store has all permits that were given back."""
         await self._limits.close()
+
+    async def pending(self) -> Pending | None:
+        """Return the open pause, if a person can answer it now."""
+        with suppress(Refused):
+            return await self.decisions.pending(self._store.record.row.id) if self._store.record.row.status is Status.WAITING else None
+        return None
 
     async def redrive(self, *, by: str, why: str, fields: Mapping[str, object]) -> None:
         """Return a parked or blocked case to the backlog, or correct one that waits. Raises Refused."""
