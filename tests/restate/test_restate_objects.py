@@ -276,6 +276,15 @@ def test_a_request_that_does_not_fit_is_refused_and_not_repeated_for_ever(handle
     assert refused(told) in {"InputInvalid", "ValueRefused"}
 
 
+def test_a_refusal_of_what_does_not_fit_names_its_place_and_not_its_value() -> None:
+    with pytest.raises(TerminalError) as told:
+        asyncio.run(Cluster().ask("start", {"seed": "one", "inputs": ["a private text"]}))
+
+    assert told.value.message == (
+        "InputInvalid: the request does not fit (inputs: Input should be an object); see the documentation of the handler."
+    )
+
+
 def test_a_message_that_does_not_fit_is_refused() -> None:
     with pytest.raises(TerminalError) as told:
         asyncio.run(Cluster().objects.call("send", "", {"message": {}}))

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from restate import TerminalError
 from restate.retry_policy import InvocationRetryPolicy
@@ -12,7 +12,7 @@ from restate.serde import Serde
 
 from pointsman.client.problems import KINDS
 from pointsman.errors import AlreadyAnswered, PointsmanError
-from pointsman.kernel.codec import message_of
+from pointsman.kernel.codec import describe, message_of
 from pointsman.restate.record import Refusing
 
 T = TypeVar("T")
@@ -74,9 +74,8 @@ async def attempt(do: Callable[[], Awaitable[T]]) -> tuple[T | None, Refusing | 
 
 
 def _misfit(error: Exception) -> Refusing:
-    return Refusing(
-        "InputInvalid", f"the request does not fit ({type(error).__name__}: {message_of(error)}); see the documentation of the handler."
-    )
+    why = describe(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {message_of(error)}"
+    return Refusing("InputInvalid", f"the request does not fit ({why}); see the documentation of the handler.")
 
 
 def refusal(told: Refusing) -> TerminalError:
