@@ -26,8 +26,9 @@ LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its
 class RestateClient:
     """The cases of a Restate cluster. `ingress` is where its server takes calls, such as http://127.0.0.1:8080. Raises StoreError if that is no address.
 
-    Each method raises UnknownCase if there is no such case, Refused if the case does not take this, StoreAway if the server does not answer, and
-    StoreError if there is none at this address. An error with "may have taken this" leaves open whether the call was made.
+    Each method raises UnknownCase if there is no such case, Refused if the case does not take this, InputInvalid if it is no JSON, StoreAway if the
+    server does not answer or no program is registered, and StoreError if no Restate server is at this address. An error with "may have taken this"
+    leaves open whether the call was made.
     """
 
     def __init__(self, ingress: str) -> None:
