@@ -4,7 +4,6 @@ The host makes a store from the record, has a part of the engine do something wi
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from pointsman.kernel.rows import (
     EffectRow,
     EventWrite,
     FieldRow,
-    FieldWrite,
     MessageRow,
     MessageStatus,
     PauseRow,
@@ -92,15 +90,14 @@ def after(record: R, t: Transition) -> R:
 
 def _fields_after(fields: Mapping[str, FieldRow], t: Transition) -> dict[str, FieldRow]:
     """The fields after the writes of a transition, as every store keeps them."""
-    writes: dict[str, list[FieldWrite]] = defaultdict(list)
-    for write in t.fields:
-        writes[write.field].append(write)
     changed = dict(fields)
-    for name, of_field in writes.items():
-        before = changed.pop(name, None)
-        rows = [] if before is None else [WriteRow(before.revision, name, before.text, before.writer)]
-        rows += [WriteRow(t.revision + 1, *write) for write in of_field]
-        changed |= {row.field: row for row in state_from(rows)}
+    for write in t.fields:
+        name, before = write.field, changed.pop(write.field, None)
+        if write.appends and before is not None:
+            whole = WriteRow(before.revision, name, before.text, before.writer)
+            [changed[name]] = state_from([whole, WriteRow(t.revision + 1, *write)])
+        elif write.text is not None:
+            changed[name] = FieldRow(name, write.text, write.writer, t.revision + 1)
     return changed
 
 
