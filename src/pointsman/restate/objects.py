@@ -108,7 +108,7 @@ class _Begun(NamedTuple):
     """What this program does of an invocation: the turn, and its steps, which go on while the server is away."""
 
     turn: Turn
-    steps: list[asyncio.Task[TurnResult]]
+    steps: list[asyncio.Future[TurnResult]]
 
 
 class _Handlers:
@@ -179,7 +179,7 @@ class _Handlers:
             turn.interrupted()
             return turn.result()
         if number == len(begun.steps):
-            begun.steps.append(asyncio.create_task(begun.turn.step(brought)))
+            begun.steps.append(begun.turn.step(brought))
         step = begun.steps[number]
         try:
             return await asyncio.shield(step)

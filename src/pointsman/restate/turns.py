@@ -106,7 +106,9 @@ class Turn:
         self._store = _Store(record, self)
         self.engine = OneCaseEngine(self._store, work, self._start_child)
         self._driving: asyncio.Task[None] | None = None
-        self._told, self._brought, self._telling = asyncio.Event(), asyncio.Queue[Any](), asyncio.Lock()
+        self._telling = asyncio.Lock()
+        self._step: asyncio.Future[TurnResult]
+        self._brought: asyncio.Future[Any]
         self._steps, self._spent, self._begun, self._early = 0, 0.0, 0.0, 0.0
 
     def result(self) -> TurnResult:
@@ -124,21 +126,25 @@ class Turn:
 
     # The steps of the case.
 
-    async def step(self, brought: Permitted | ChildFound | None = None) -> TurnResult:
+    def step(self, brought: Permitted | ChildFound | None = None) -> asyncio.Future[TurnResult]:
         """Go on until there is something for the journal. `brought` is what the step before wanted."""
-        self._begun, self._steps = self._work.clock.monotonic(), self._steps + 1
+        clock, self._steps, self._step = self._work.clock, self._steps + 1, asyncio.get_running_loop().create_future()
+        self._begun = clock.monotonic()
         if self._driving is None:
-            self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - self._work.clock.now())  # this clock is behind the server's
+            self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - clock.now())  # this clock is behind the server's
             self._driving = asyncio.create_task(self._drive())
-            self._driving.add_done_callback(lambda _: self._told.set())
+            self._driving.add_done_callback(self._ended)
         else:
-            self._brought.put_nowait(brought)
-        await self._told.wait()
-        self._told.clear()
-        if self._driving.done():
-            self._driving.result()
-        self._spent += self._work.clock.monotonic() - self._begun
-        return self.result()
+            self._brought.set_result(brought)
+        return self._step
+
+    def _ended(self, driving: asyncio.Task[None]) -> None:
+        if driving.cancelled():
+            self._step.cancel()
+        elif (error := driving.exception()) is not None:
+            self._step.set_exception(error)
+        else:
+            self._step.set_result(self.result())
 
     def close(self) -> None:
         """Go on no more: another program does."""
@@ -171,8 +177,10 @@ class Turn:
         """Let the step end. Return what the next one brings: what is wanted here. Branches want something one after the other."""
         async with self._telling:
             self._result.wanted, self._result.child = permit, child
-            self._told.set()
-            return await self._brought.get()
+            self._brought = asyncio.get_running_loop().create_future()
+            self._spent += self._work.clock.monotonic() - self._begun
+            self._step.set_result(self.result())
+            return await self._brought
 
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
         row, child = session.case.row, session.process.steps[session.case.row.step or ""]

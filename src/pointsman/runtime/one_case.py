@@ -83,7 +83,7 @@ class Shared:
 class OneCaseEngine:
     """Does with one case what an engine does with many.
 
-    Permits come from the store, which has the only word on who gets one. `decisions` takes the answers of people, and `operators` the commands.
+    Permits come from the store, which has the only word on who gets one.
     """
 
     def __init__(self, store: OneCase[Any], shared: Shared, start_child: StartCase) -> None:
@@ -101,16 +101,30 @@ class OneCaseEngine:
         self._limits.claimed([row], room, all_of_it=True)
         self._runner = _Runner(ports, commits, calls, self._limits, loader, start_child)
         self._scheduler = Scheduler(ports, loader, self._runner, registry, self._limits, 0, _raise)  # without places
-        self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
-        self.decisions = Decisions(ports.store, self._cases, ports.clock, self._cases.row, self._runner.confirm)
-        self.operators = OperatorCommands(ports, self._cases, lambda: None)
+        self._make_cases = partial(Cases, ports, commits, loader, self._scheduler, self._limits, registry)
+        self._ports = ports
+
+    @cached_property
+    def _cases(self) -> Cases:
+        return self._make_cases()
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Takes the answers of people."""
+        return Decisions(self._ports.store, self._cases, self._clock, self._cases.row, self._runner.confirm)
+
+    @cached_property
+    def operators(self) -> OperatorCommands:
+        """Takes the commands of operators."""
+        return OperatorCommands(self._ports, self._cases, lambda: None)
 
     async def start(self, new: NewCase, cells: Mapping[str, Cell]) -> None:
         """Start the case with these inputs."""
         store = self._store
         case = new_case(store.record.row.id, new, self._clock.now(), store.incarnation)
         store.record = replace(store.record, row=case.row)
-        await self._cases.apply(CaseSession(program_of(self._registry.for_start(new.process)), case), StartAsked(new, cells))
+        session = CaseSession(program_of(self._registry.for_start(new.process)), case)
+        await self._runner.advance(session, StartAsked(new, cells), lambda: Offer(place=False))
 
     async def drive(self, going_on: Callable[[], bool]) -> None:
         """Claim the case and drive it, until it rests, or `going_on` returns False at the end of a step."""
