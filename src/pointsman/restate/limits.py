@@ -65,7 +65,7 @@ class LimitHandlers:
         self.object = VirtualObject(LIMIT, "A limit of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES)
         self.takes, self.gives = self.object.handler("take_permit")(self.take_permit), self.object.handler("give_permit")(self.give_permit)
 
-    async def take_permit(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+    async def take_permit(self, ctx: ObjectContext, asked: Any) -> Any:
         """Take a permit, or wait for one."""
         stored, wanted = await ctx.get("limit", _STORED) or _Stored(), WANTED.of(asked)
 
@@ -81,8 +81,7 @@ class LimitHandlers:
 
         taken = await ctx.run_typed("take", change, RunOptions(_CHANGED))
         ctx.set("limit", taken.stored, _STORED)
-        plain: dict[str, Any] = PERMITTED.plain(taken.permitted)
-        return plain
+        return PERMITTED.plain(taken.permitted)
 
     async def give_permit(self, ctx: ObjectContext, asked: dict[str, Any]) -> None:
         """Give a permit back, and wake as many cases as there is room for."""

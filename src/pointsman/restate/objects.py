@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.server_context import restate_context_is_replaying
 
@@ -28,7 +29,7 @@ from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import hide_fields
 from pointsman.kernel.rows import CaseRow
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import AT_REST, Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal, refusing
@@ -134,7 +135,7 @@ class _Handlers:
     async def step(self, ctx: ObjectContext, revision: int) -> None:
         """Take the step that is due at this revision."""
         record = await ctx.get("case", _RECORD)
-        if record is None or record.row.revision != revision or record.row.status not in _MOVES:
+        if record is None or record.row.revision != revision or record.row.status in AT_REST - {Status.WAITING}:
             return  # another happening came first
         invocation, number, goes_on = str(ctx.request().id), 0, True
         brought: Permitted | ChildFound | None = None
@@ -312,19 +313,15 @@ class _Handlers:
         raise AssertionError(asked)
 
 
-_MOVES = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
-
-
 def _as_child(record: Record) -> dict[str, Any]:
     """What a parent is told of its child."""
     fields = {name: row for name, row in record.fields.items() if name == record.result}
     return {"child": _FOUND.plain(ChildFound(record.row, fields))}
 
 
-def _asked(pending: Pending | None, private: frozenset[str]) -> dict[str, Any] | None:
+def _asked(pending: Pending | None, private: frozenset[str]) -> Any:
     """The open pause as JSON, with the schema of its answer."""
     if pending is None:
         return None
     asked = pending.without(private)._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
-    plain: dict[str, Any] = TypeAdapter(Any).dump_python(asked, mode="json")
-    return plain
+    return to_jsonable_python(asked)

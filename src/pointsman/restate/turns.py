@@ -101,8 +101,7 @@ class Turn:
 
     def __init__(self, work: Work, record: Record, by: str = "") -> None:
         self.by, self.number = by, record.row.id
-        self._work, self._result = work, TurnResult(by=by)
-        self._moves = False
+        self._work, self._result, self._moves = work, TurnResult(by=by), False
         self._store = _Store(record, self)
         self.engine = OneCaseEngine(self._store, work, self._start_child)
         self._driving: asyncio.Task[None] | None = None
