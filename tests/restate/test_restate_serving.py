@@ -1,6 +1,7 @@
 """What `restate serve` refuses when it starts: a port that is taken, a server that is none, and to leave cases without their process."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,6 @@ import pytest
 
 from pointsman import PointsmanError, Process, Refused, State, every, finish, otherwise
 from pointsman.client.restate_admin import AdminApi
-from pointsman.client.restate_registering import _ingress
 from pointsman.restate import RestateClient, register, restate_app, serve
 from ports import free_ports
 from restate_server import Server
@@ -107,13 +107,30 @@ def test_a_program_with_schedules_is_told_to_name_where_the_server_takes_calls(r
     assert row["number"] == 2
 
 
-def test_a_server_that_does_not_tell_where_it_takes_calls_is_refused_with_the_option_to_name_it() -> None:
-    class Silent(AdminApi):
-        async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-            return httpx.Response(200, json={"version": "1.7"})
+@pytest.mark.parametrize(
+    ("about", "refusal"),
+    [
+        ({"version": "1.7.3"}, "does not tell where it takes calls; name that with --ingress"),
+        ({"version": "1.6.2"}, "has version 1.6.2, and Pointsman needs 1.7 or later; update the server"),
+    ],
+)
+def test_a_server_that_lacks_something_is_refused_before_it_takes_the_program(
+    about: dict[str, str], refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = [{"name": "PointsmanSchedule", "metadata": {"pointsman.schedules": json.dumps([["reports", "hourly"]])}}]
+    asked = []
 
-    with pytest.raises(PointsmanError, match="does not tell where it takes calls; name that with --ingress"):
-        asyncio.run(_ingress(Silent("http://127.0.0.1:1", 1.0), None))
+    async def ask(_: AdminApi, method: str, path: str, body: object = None) -> httpx.Response:
+        asked.append((method, path, body))
+        answers = {"/deployments": {"services": services}, "/version": about}
+        return httpx.Response(200, json=answers[path]) if path in answers else httpx.Response(404, json={})
+
+    monkeypatch.setattr(AdminApi, "ask", ask)
+
+    with pytest.raises(PointsmanError, match=refusal):
+        asyncio.run(register("http://127.0.0.1:1", "http://127.0.0.1:2"))
+
+    assert [body for _, path, body in asked if path == "/deployments"] == [{"uri": "http://127.0.0.1:2", "force": True, "dry_run": True}]
 
 
 def test_a_program_does_not_share_the_port_of_another_one() -> None:

@@ -1,6 +1,7 @@
 """Register a program with a Restate server, which then calls it."""
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -13,6 +14,7 @@ from pointsman.client.restate_names import NAME, PROCESSES, SCHEDULE, SCHEDULES
 from pointsman.errors import Refused, StoreAway, StoreError
 
 REGISTERING_SECONDS = 30.0  # the server asks the program what it serves before it answers
+SERVER_MIN = (1, 7)  # the tests run it; an earlier one may not carry who answered first, and would try such an answer again for ever
 UNREACHABLE = "META0003"  # Restate's number for an address that it cannot call
 
 
@@ -23,7 +25,7 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
 
     It may be registered again after its code has changed: a journal has the same shape under every version of the code. Raises Refused if it
     lacks a process that was served, unless that is one of `without`, StoreAway if the server does not answer or cannot call the program, and
-    StoreError if one of the addresses is none.
+    StoreError if one of the addresses is none, or the server is older than `SERVER_MIN`.
     """
     if not is_address(address):
         raise StoreError(f"{address!r} is no address of a server; write --address with http:// or https://, such as http://127.0.0.1:9080.")
@@ -37,8 +39,10 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
                 f"the program at {address} does not serve {', '.join(sorted(lacks))}, as the one before it does; name a list of all processes "
                 f"with --app, or let them go with{''.join(f' --without {name}' for name in sorted(lacks))}."
             )
+        about = told(await api.ask("GET", "/version"))
+        _check_version(api, str(about.get("version")))
         schedules = _named(found["services"], SCHEDULE, SCHEDULES) or []
-        takes_calls = await _ingress(api, ingress) if schedules else ""
+        takes_calls = _ingress(api, ingress or about.get("ingress_endpoint")) if schedules else ""
         _taken(api, address, await api.ask("POST", "/deployments", deployment))
     if schedules:
         async with RestateClient(takes_calls) as client:
@@ -46,12 +50,19 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
                 await client.begin_schedule(process, name)
 
 
-async def _ingress(api: AdminApi, named: str | None) -> str:
+def _check_version(api: AdminApi, version: str) -> None:
+    """Raise StoreError for a server that is too old. What is no version is not judged."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is not None and (int(numbers[1]), int(numbers[2])) < SERVER_MIN:
+        needs = ".".join(map(str, SERVER_MIN))
+        raise StoreError(f"the Restate server at {api.url} has version {version}, and Pointsman needs {needs} or later; update the server.")
+
+
+def _ingress(api: AdminApi, named: str | None) -> str:
     """Where the server takes calls. Raises StoreError if nobody says that."""
-    ingress = named or told(await api.ask("GET", "/version")).get("ingress_endpoint")
-    if not ingress:
+    if not named:
         raise StoreError(f"the Restate server at {api.url} does not tell where it takes calls; name that with --ingress.")
-    return str(ingress)
+    return named
 
 
 def _taken(api: AdminApi, address: str, response: httpx.Response) -> dict[str, Any]:
