@@ -167,15 +167,19 @@ class Objects:
                     self._begin()
                 await asyncio.sleep(0)
 
+    async def work_once(self) -> None:
+        """Let time pass to what is due next, and do that."""
+        at, _, handler, key, arg = heapq.heappop(self._due)
+        self.clock.advance(max(0.0, at - self.clock.now()))
+        try:
+            await self.call(handler, key, arg)
+        except TerminalError as refused:
+            raise AssertionError(f"{handler} was refused: {refused}") from None
+
     async def work(self, *, until: float = float("inf")) -> None:
         """Do what is due, and let time pass to what is due later, up to a time."""
         while self._due and self._due[0][0] <= until:
-            at, _, handler, key, arg = heapq.heappop(self._due)
-            self.clock.advance(max(0.0, at - self.clock.now()))
-            try:
-                await self.call(handler, key, arg)
-            except TerminalError as refused:
-                raise AssertionError(f"{handler} was refused: {refused}") from None
+            await self.work_once()
         if until != float("inf"):
             self.clock.advance(max(0.0, until - self.clock.now()))
 

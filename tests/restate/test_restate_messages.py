@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from objects_in_memory import Objects
+from pydantic import Field
 from pydantic_core import to_json
 from restate import TerminalError
 from tickets import Letter, tickets
 
-from pointsman import Engine, PointsmanError, Process, State, finish, otherwise
+from pointsman import Engine, Log, PointsmanError, Process, State, finish, otherwise, when
 from pointsman.restate.work import Work
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
@@ -144,3 +145,49 @@ def test_a_message_is_refused_as_on_an_engine(message: object, settings: dict[st
     assert refused.value.message == engines
     assert why in engines
     assert not any(cluster.states.values())
+
+
+class Talk(State):
+    said: Log[str] = Field(default_factory=list)
+    about: str | None = None
+    decided: bool | None = None
+
+
+def talks() -> Process[Any]:
+    """A person decides while more is said. The pause shows what it is about, and not all that is said."""
+    process = Process("talks", Talk)
+    process.accept(str, writes="said", correlate=lambda _: "one", while_open="append", name="said")
+
+    @process.node(writes="about")
+    async def look() -> str:
+        return "drinks"
+
+    decide = process.pause(writes="decided", answer=bool, shows=("about",))
+    process.rules(
+        when("not looked yet", lambda c: c.about is None, look),
+        when("not decided yet", lambda c: c.decided is None, decide),
+        otherwise(finish("decided")),
+    )
+    return process
+
+
+def test_an_answer_is_taken_although_a_message_has_just_woken_the_case() -> None:
+    cluster = Objects(ManualClock())
+    cluster.serve(Work([talks()], clock=cluster.clock, random=Random(7)))
+
+    async def story() -> tuple[dict[str, Any], dict[str, Any]]:
+        case = (await cluster.call("send", "", {"process": "talks", "message": "tea"}))["case"]
+        await cluster.work()
+        pause = (await cluster.call("show", f"talks:{case}"))["pause"]
+        record = json.loads(cluster.states[f"talks:{case}"]["case"])
+        await cluster.call("send", "", {"process": "talks", "message": "coffee"})
+        while (woken := json.loads(cluster.states[f"talks:{case}"]["case"])) == record:
+            await cluster.work_once()
+        await cluster.call("answer", f"talks:{case}", {"token": pause["token"], "answer": True, "by": "anna"})
+        await cluster.work()
+        return woken, await cluster.call("show", f"talks:{case}")
+
+    woken, shown = asyncio.run(story())
+
+    assert woken["row"][4] == "ready"
+    assert (shown["outcome"], shown["fields"]["said"]) == ("decided", ["tea", "coffee"])
