@@ -1,7 +1,8 @@
 """Virtual objects in memory, as a Restate server runs them: one invocation at a time, with a journal that outlives the death of the program.
 
 A journal checks that each run of an invocation asks for the same entries in the same order. `dies_at` is the moment, counted over all invocations, at
-which the program dies once: before the journal has an entry, or before it has what the entry brought. With `dies="server"`, the server does.
+which the program dies once: before the journal has an entry, or before it has what the entry brought. With `dies="server"`, the server does,
+and with "invocation", somebody kills that. What an entry brings takes so many `rounds` of the event loop.
 `longest` is the length of the longest journal, and `calls` counts those of each handler.
 """
 
@@ -37,6 +38,13 @@ class Died(BaseException):
 
 class Away(BaseException):
     """The server died."""
+
+
+class Killed(TerminalError):
+    """Somebody has killed the invocation."""
+
+    def __init__(self) -> None:
+        super().__init__("killed", 409)
 
 
 class Journal:
@@ -79,9 +87,15 @@ class Journal:
 
     async def object_call(self, handler: Any, key: str, arg: Any) -> Any:
         async def called() -> Any:
-            return await self._world.call(handler.__name__, key, arg)
+            told.append(await self._world.call(handler.__name__, key, arg))
+            return told[0]
 
-        return await self._entry(f"call {handler.__name__} {key}", called)
+        place, told = self._place, list[Any]()
+        try:
+            return await self._entry(what := f"call {handler.__name__} {key}", called)
+        finally:
+            if told:  # the server has the answer, even if the caller has died
+                self._kept[place] = (what, told[0])
 
     async def run_typed(self, name: str, action: Any, options: Any) -> Any:
         async def run() -> bytes:
@@ -95,6 +109,8 @@ class Journal:
         place = self._place - 1
         if self._kept[place][1] is None:
             value = await make()
+            for _ in range(self._world.rounds):
+                await asyncio.sleep(0)
             self._world.passes()
             self._kept[place] = (what, value)
         return self._kept[place][1]
@@ -116,11 +132,12 @@ class Journal:
 class Objects:
     """All objects, and their time. The server's clock is `ahead` of the program's by so many seconds, so delays end earlier."""
 
-    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program", ahead: float = 0.0) -> None:
+    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program", ahead: float = 0.0, rounds: int = 0) -> None:
         self.clock = clock
+        self.rounds = rounds
         self.ahead = ahead
         self.dies_at = dies_at
-        self._death = {"program": Died, "server": Away}[dies]
+        self._death = {"program": Died, "server": Away, "invocation": Killed}[dies]
         self.entries = self.longest = self.deaths = 0
         self.calls: Counter[str] = Counter()
         self.states: dict[str, dict[str, bytes]] = defaultdict(dict)
@@ -173,6 +190,8 @@ class Objects:
         self.clock.advance(max(0.0, at - self.clock.now()))
         try:
             await self.call(handler, key, arg)
+        except Killed:
+            self.deaths += 1
         except TerminalError as refused:
             raise AssertionError(f"{handler} was refused: {refused}") from None
 

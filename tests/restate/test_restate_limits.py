@@ -8,9 +8,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from objects_in_memory import Objects
+from objects_in_memory import Died, Objects
 
 from pointsman import AtLeastOnce, Context, Failure, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, quorum, when
+from pointsman.restate.limits import GIVEN, WANTED, PermitGiven, PermitWanted
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from tiers import figure
@@ -62,15 +63,23 @@ def questions(limit: Limit) -> Process[Any]:
     return question
 
 
-def run(limit: Limit, calls: Calls, *, dies_at: int = 0, process: Callable[[Limit], Process[Any]] = questions) -> Objects:
-    cluster = Objects(ManualClock(), dies_at=dies_at)
+def run(
+    limit: Limit,
+    calls: Calls,
+    *,
+    dies_at: int = 0,
+    rounds: int = 0,
+    cases: int = CASES,
+    process: Callable[[Limit], Process[Any]] = questions,
+) -> Objects:
+    cluster = Objects(ManualClock(), dies_at=dies_at, rounds=rounds)
     cluster.serve(Work([process(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7)))
 
     async def story() -> None:
-        for number in range(1, CASES + 1):
+        for number in range(1, cases + 1):
             await cluster.call("start", f"questions:{number}", {"seed": str(number), "inputs": {"text": "why"}})
         await cluster.work()
-        for number in range(1, CASES + 1):
+        for number in range(1, cases + 1):
             shown = await cluster.call("show", f"questions:{number}")
             assert shown["outcome"] == "sent", shown["reason"]
 
@@ -176,3 +185,81 @@ def test_a_program_that_dies_anywhere_leaves_no_branch_without_a_permit() -> Non
     for entry in range(1, whole.entries + 1, EVERY):
         cluster = run(limit, Calls(), dies_at=entry, process=surveys)
         assert cluster.deaths == 1
+
+
+class Race(State):
+    text: str
+    reply: str | Failure | None = None
+    second: str | Failure | None = None
+    third: str | Failure | None = None
+    fourth: str | Failure | None = None
+
+
+def races(limit: Limit) -> Process[Any]:
+    """Three branches under the same limit, and one that has ended before these have their permits."""
+    race = Process("questions", Race)
+
+    @race.node(writes="reply")
+    async def ask(text: str) -> str:
+        return text.upper()
+
+    async def ask_in_vain(text: str) -> str:
+        return await asyncio.Future()
+
+    slow = [race.node(ask_in_vain, writes=name, name=name, limit=limit, timeout_seconds=10) for name in ("second", "third", "fourth")]
+    race.rules(
+        when("no reply yet", lambda c: c.reply is None, parallel(ask, *slow, failures=quorum(1))),
+        otherwise(finish("sent")),
+    )
+    return race
+
+
+def test_a_case_ends_once_if_the_program_dies_while_permits_are_on_their_way_to_branches_that_it_no_longer_needs() -> None:
+    limit = Limit("llm", concurrency=9)
+    whole = run(limit, Calls(), rounds=30, cases=1, process=races)
+
+    for entry in range(1, whole.entries + 1):
+        cluster = run(limit, Calls(), dies_at=entry, rounds=30, cases=1, process=races)
+        events = asyncio.run(cluster.call("events", "questions:1"))
+        assert [event["kind"] for event in events].count("finished") == 1, f"entry {entry}"
+
+
+def test_a_call_that_may_still_run_keeps_its_permit_when_its_case_calls_again() -> None:
+    limit, calls, called = Limit("llm", concurrency=9), Calls(), []
+    cluster = Objects(ManualClock())
+
+    def dies(label: str) -> None:
+        if label == "node.call":
+            called.append(len(state_of(cluster, limit)["permits"]))
+            if len(called) == 1:
+                raise Died
+
+    cluster.serve(Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7), failpoints=dies))
+    asyncio.run(cluster.call("start", "questions:1", {"seed": "1", "inputs": {"text": "why"}}))
+
+    asyncio.run(cluster.work())
+
+    assert called == [1, 2]
+
+
+def test_a_permit_that_the_first_case_no_longer_waits_for_goes_to_the_next_one() -> None:
+    limit, calls = Limit("llm", concurrency=1), Calls()
+    cluster = Objects(ManualClock())
+    work = Work([questions(limit)], {"calls": calls}, clock=cluster.clock, random=Random(7))
+    cluster.serve(work)
+    begins = cluster.clock.now()
+
+    async def story() -> None:
+        taken = PermitWanted("llm", "somebody", 300.0, "questions:9")
+        await cluster.call("take_permit", "llm", WANTED.plain(taken))
+        for number in (1, 2):
+            await cluster.call("start", f"questions:{number}", {"seed": str(number), "inputs": {"text": "why"}})
+        await cluster.work(until=begins + 1)
+        await cluster.call("cancel", "questions:1", {"by": "otto", "why": "no question"})
+
+        await cluster.call("give_permit", "llm", GIVEN.plain(PermitGiven("llm", "somebody", "well", 9)))
+        await cluster.work(until=begins + 2)
+
+        assert (await cluster.call("show", "questions:2"))["outcome"] == "sent"
+
+    asyncio.run(story())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from objects_in_memory import Objects
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from restate import TerminalError
 from tickets import Letter, tickets
@@ -98,6 +98,48 @@ def test_a_message_that_an_ended_case_gets_starts_the_next_one() -> None:
         return sorted([(await cluster.call("show", one))["outcome"] or "" for one in [*cluster.states] if one.startswith("tickets:")])
 
     assert asyncio.run(story()) == ["", "answered"]
+
+
+class Stamped(BaseModel):
+    """A letter as newer code takes it."""
+
+    id: str
+    thread: str
+    stamp: str
+
+
+class Post(State):
+    letter: Stamped
+
+
+def stamped() -> Process[Any]:
+    """Tickets of newer code, which takes no letter without a stamp."""
+    process = Process("tickets", Post, version=2, accepts={1: lambda old: {"letter": {"id": "1", "thread": "a", "stamp": "none"}}})
+    process.accept(Stamped, writes="letter", correlate=lambda letter: letter.thread, while_open="hold", name="letter-came")
+    process.rules(otherwise(finish("answered")))
+    return process
+
+
+def test_a_held_message_that_newer_code_cannot_take_stays_held_until_there_is_such_code(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> list[Any]:
+        cluster = Objects(ManualClock())
+        older, newer = (Work([process], clock=cluster.clock, random=Random(7)) for process in (tickets("hold"), stamped()))
+        cluster.serve(older)
+        for letter in (FIRST, SECOND):
+            await cluster.call("send", "", {"process": "tickets", "message": letter.model_dump()})
+            await cluster.work(until=cluster.clock.now() + 1)
+        cluster.serve(newer)
+        await cluster.work()
+
+        cluster.serve(older)
+        await cluster.call("send", "", {"process": "tickets", "message": {**FIRST.model_dump(), "id": "4"}})
+        await cluster.work()
+
+        shown = [await cluster.call("show", key) for key, state in [*cluster.states.items()] if "case" in state]
+        return sorted(one["fields"].get("reply", "") for one in shown)
+
+    assert asyncio.run(story()) == ["", "to one", "to two"]
+    assert "a message to 'tickets' stays held (ValueRefused)" in caplog.text
 
 
 class Note(State):

@@ -3,18 +3,20 @@
 import asyncio
 import json
 from collections import Counter
+from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from objects_in_memory import Died, Objects
 from orders import Approval, Checked, Outside, orders
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from restate import TerminalError
 from trips import trips
 
-from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, when
+from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, parallel, when
+from pointsman.restate.turns import STEPS_SECONDS
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -408,6 +410,64 @@ def test_an_invocation_takes_few_steps_and_one_that_is_slow_lets_others_come_bet
     assert (shown["outcome"], shown["fields"]) == ("counted", {"name": "sheep", "number": 20})
     assert cluster.objects.calls["step"] == invocations
     assert cluster.objects.longest <= 30
+
+
+def test_a_case_that_takes_long_to_read_goes_on() -> None:
+    cluster = Cluster()
+    cluster.serve(heavy(cluster.objects.clock))
+    asyncio.run(cluster.objects.call("start", "heavy:1", {"seed": "one", "inputs": {"text": "long"}}))
+
+    asyncio.run(cluster.soon())
+
+    assert asyncio.run(cluster.objects.call("show", "heavy:1"))["outcome"] == "read"
+
+
+def heavy(clock: ManualClock) -> Process[Any]:
+    """A case whose fields take longer to read than the steps of an invocation may."""
+
+    def read(text: str) -> str:
+        clock.advance(2 * STEPS_SECONDS)
+        return text
+
+    class Heavy(State):
+        text: Annotated[str, AfterValidator(read)]
+        words: int | None = None
+        lines: int | None = None
+
+    process = Process("heavy", Heavy)
+
+    @process.node(writes="words")
+    async def count_words(text: str) -> int:
+        return len(text.split())
+
+    @process.node(writes="lines")
+    async def count_lines(text: str) -> int:
+        return len(text.splitlines())
+
+    process.rules(when("not counted", lambda c: c.words is None, parallel(count_words, count_lines)), otherwise(finish("read")))
+    return process
+
+
+@pytest.mark.parametrize("handler", ["redrive", "cancel", "answer"])
+def test_a_case_whose_invocation_somebody_has_killed_goes_on_with_the_next_call(handler: str) -> None:
+    asked = {"by": "otto", "why": "it does not move", "token": "none", "answer": None}
+
+    async def story(entry: int) -> bool:
+        cluster = Cluster(dies_at=entry, dies="invocation")
+        await cluster.start("tea")
+        await cluster.soon()
+        running = (await cluster.show())["status"] == "running"
+        if running:
+            with suppress(TerminalError):
+                await cluster.ask(handler, asked)
+            await cluster.objects.work()
+            assert (await cluster.show())["status"] in {"done", "cancelled", "parked"}
+            assert cluster.outside.count("book") <= 1
+        return running
+
+    found = [asyncio.run(story(entry)) for entry in range(10, 60, 7)]
+
+    assert any(found)
 
 
 def test_a_case_that_waits_goes_on_under_newer_code_and_repeats_nothing() -> None:

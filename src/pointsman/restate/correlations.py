@@ -5,11 +5,12 @@ the key then sends the message to its open case, or starts one. A case that has 
 """
 
 import json
+import logging
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from restate import Context, ObjectContext, RunOptions, Service, VirtualObject
+from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
 
 from pointsman.client.restate_names import CORRELATION, SERVICE, key_of, place_of
 from pointsman.errors import InputInvalid
@@ -21,14 +22,9 @@ from pointsman.restate.record import Message, Refusing, Start
 from pointsman.restate.work import Work
 from pointsman.store.blob_folder import check_blobs
 
+log = logging.getLogger("pointsman")
+
 SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more than a sender repeats
-
-
-class Routed(NamedTuple):
-    """A message and the object of its correlation key."""
-
-    to: str
-    message: Message
 
 
 @dataclass(slots=True)
@@ -41,7 +37,7 @@ class Known:
     seen: dict[str, int | None] = field(default_factory=dict)
 
 
-_ROUTED, _KNOWN, _MESSAGE = Json(tuple[Routed | None, Refusing | None]), Json(Known), Json(Message)
+_ROUTED, _KNOWN, _MESSAGE = Json(tuple[tuple[str, Message] | None, Refusing | None]), Json(Known), Json(Message)
 
 
 class Correlations:
@@ -61,10 +57,11 @@ class Correlations:
         if routed is None:
             assert refused is not None
             raise refusal(refused)
-        told: dict[str, Any] = await ctx.object_call(self._take, routed.to, _MESSAGE.plain(routed.message))
+        told: dict[str, Any] = await ctx.object_call(self._take, routed[0], _MESSAGE.plain(routed[1]))
         return told
 
-    async def _routed(self, asked: dict[str, Any]) -> Routed:
+    async def _routed(self, asked: dict[str, Any]) -> tuple[str, Message]:
+        """A message and the key of the object of its correlation key."""
         process = self._work.registry.for_start(asked["process"])
         accept, body, value, key, correlation = accepted(process, asked["message"], name=asked.get("name"), key=asked.get("key"))
         tenant, priority = asked.get("tenant") or "", asked.get("priority", 0)
@@ -74,7 +71,7 @@ class Correlations:
         await check_blobs(self._work.blobs, (value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
         post = Post(Address(process.name, tenant, correlation), accept.name, key, body, self._work.clock.now(), accept.while_open)
         alone = key or f"{self._work.random.getrandbits(128):x}"
-        return Routed(place_of(process.name, tenant, correlation, alone), Message(post, texts=texts, priority=priority))
+        return place_of(process.name, tenant, correlation, alone), Message(post, texts=texts, priority=priority)
 
     async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Take a message, once."""
@@ -92,14 +89,21 @@ class Correlations:
         return {"case": case, "how": how}
 
     async def left(self, ctx: ObjectContext, asked: dict[str, Any]) -> None:
-        """Note that a case has ended, and take back what it did not take in. The first message that was held for that starts the next case."""
+        """Note that a case has ended, and take back what it did not take in. The first message that was held for that starts the next case.
+
+        A message that the code cannot take any more stays held.
+        """
         known = await self._known(ctx)
         if known.open == asked["case"]:
             known.open = None
-        for message in asked["messages"]:
-            await self._taken(ctx, known, _MESSAGE.of(message))
-        if known.open is None and known.held:
-            await self._taken(ctx, known, known.held.pop(0))
+        back, known.held = [*map(_MESSAGE.of, asked["messages"]), *known.held], []
+        for message in back:
+            try:
+                await self._taken(ctx, known, message)
+            except TerminalError as refused:
+                # What is refused may be a private value.
+                log.warning("a message to %r stays held (%s)", message.post.to.process, refused.message.partition(":")[0])
+                known.held.append(message)
         ctx.set("known", known, _KNOWN)
 
     async def _taken(self, ctx: ObjectContext, known: Known, message: Message) -> tuple[int | None, str]:

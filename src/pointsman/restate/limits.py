@@ -99,4 +99,4 @@ class LimitHandlers:
         back = await ctx.run_typed("give", change, RunOptions(_CHANGED))
         ctx.set("limit", back.stored, _STORED)
         for key in back.woken:
-            ctx.object_send(self._nudge, key, {})
+            ctx.object_send(self._nudge, key, {"limit": given.limit})

@@ -15,7 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -33,7 +33,7 @@ from pointsman.kernel.snapshot import AT_REST, Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal, refusing
-from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, Permitted
+from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, PermitGiven, Permitted
 from pointsman.restate.record import Message, Record, Stamped, Start
 from pointsman.restate.schedules import ScheduleHandlers
 from pointsman.restate.turns import ChildFound, Turn, TurnResult
@@ -95,21 +95,8 @@ def objects(work: Work) -> list[VirtualObject | Service]:
     for name, do in _OUTSIDE.items():
         case.handler(name)(handlers.outside(do, AnswerInvalid if name == "answer" else Refused))
     schedules = ScheduleHandlers(work, handles["start"])
-    return [
-        case,
-        correlations.service,
-        correlations.object,
-        limits.object,
-        schedules.object,
-        *([blob_service(work.blobs)] if work.blobs else []),
-    ]
-
-
-class _Begun(NamedTuple):
-    """What this program does of an invocation: the turn, and its steps, which go on while the server is away."""
-
-    turn: Turn
-    steps: list[asyncio.Future[TurnResult]]
+    blobs = [blob_service(work.blobs)] if work.blobs else []
+    return [case, correlations.service, correlations.object, limits.object, schedules.object, *blobs]
 
 
 class _Handlers:
@@ -117,7 +104,7 @@ class _Handlers:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._begun: dict[str, _Begun] = {}  # by the number of the invocation
+        self._begun: dict[str, Turn] = {}  # by the number of the invocation: turns go on while the server is away
         self.handles: Mapping[str, Any] = {}
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -142,8 +129,8 @@ class _Handlers:
         begun = self._begin(invocation, record)
         while goes_on:
             result = await ctx.run_typed("step", partial(self._take, invocation, begun, record, number, brought), RunOptions(_RESULT))
-            if begun is not None and result.by != begun.turn.by:
-                begun.turn.close()
+            if begun is not None and result.by != begun.by:
+                begun.close()
                 begun = None  # another program has taken this step
             self._keep(ctx, result)
             brought, record, number, goes_on = None, result.record or record, number + 1, result.more
@@ -156,9 +143,9 @@ class _Handlers:
     def _forget(self, invocation: str) -> None:
         left = self._begun.pop(invocation, None)
         if left is not None:
-            left.turn.close()
+            left.close()
 
-    def _begin(self, invocation: str, record: Record) -> _Begun | None:
+    def _begin(self, invocation: str, record: Record) -> Turn | None:
         """The turn of an invocation, or None if it has begun in a program that died, or in another one.
 
         The journal has a next entry only if an earlier run of the invocation has asked for it. That it has it is not waited for, so a death may go
@@ -168,11 +155,11 @@ class _Handlers:
             oldest = next(iter(self._begun), None)
             if oldest is not None and len(self._begun) >= LEFT_MAX and all(step.done() for step in self._begun[oldest].steps):
                 self._forget(oldest)
-            self._begun[invocation] = _Begun(Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}"), [])
+            self._begun[invocation] = Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}")
         return self._begun.get(invocation)
 
     async def _take(
-        self, invocation: str, begun: _Begun | None, record: Record, number: int, brought: Permitted | ChildFound | None
+        self, invocation: str, begun: Turn | None, record: Record, number: int, brought: Permitted | ChildFound | None
     ) -> TurnResult:  # fmt: skip
         """Take a step of a turn, or wait for its end. If the program died that began it, record that."""
         if begun is None:
@@ -180,7 +167,7 @@ class _Handlers:
             turn.interrupted()
             return turn.result()
         if number == len(begun.steps):
-            begun.steps.append(begun.turn.step(brought))
+            begun.step(brought)
         step = begun.steps[number]
         try:
             return await asyncio.shield(step)
@@ -197,9 +184,12 @@ class _Handlers:
             self._leave(ctx, place_of(to.process, to.tenant, to.correlation), told["case"], [message])
         return told
 
-    async def nudge(self, ctx: ObjectContext, _: dict[str, Any]) -> dict[str, Any]:
-        """Let a case that waits for a permit ask again."""
-        return await self._change(ctx, Turn.nudge)
+    async def nudge(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
+        """Let a case that waits for a permit ask again. If it no longer does, the limit wakes another one."""
+        told = await self._change(ctx, Turn.nudge)
+        if "waits" not in told and asked:
+            ctx.object_send(self.handles["give"], asked["limit"], GIVEN.plain(PermitGiven(asked["limit"], "", "nothing", told["case"])))
+        return told
 
     def outside(
         self, do: Callable[[Turn, dict[str, Any]], Awaitable[object]], error: type[PointsmanError]
@@ -252,6 +242,8 @@ class _Handlers:
 
         async def turn() -> TurnResult:
             one = Turn(self._work, record)
+            if record.row.status is Status.RUNNING:
+                one.interrupted()  # somebody has killed the invocation that ran it
             _, refused = await attempt(partial(do, one))
             result = one.result()
             if error is not None and result.record is not None:

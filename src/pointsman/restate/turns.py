@@ -74,7 +74,10 @@ class _Store(OneCase[Record]):
         self._turn = turn
 
     async def commit(self, transition: Transition) -> int:
-        """Change the record. While the case runs, return when the journal has that."""
+        """Change the record. While the case runs, return when the journal has that; a case that rests takes no further step."""
+        while transition.status is not Status.RUNNING and self._turn.telling.locked():
+            async with self._turn.telling:  # a permit is on its way to a branch that is no longer needed, and is given back at once
+                await asyncio.sleep(0)
         before = self.record
         await super().commit(transition)
         await self._turn.committed(before, self.record, transition)
@@ -97,6 +100,7 @@ class Turn:
     """What is done with a case in one invocation: steps that follow each other, or one thing for somebody outside.
 
     `by` marks the results in the journal, so that a program knows its own. `number` is the case's, and `engine` takes what people want of it.
+    `steps` are those that have begun. `telling` is locked while something waits for what the next step brings.
     """
 
     def __init__(self, work: Work, record: Record, by: str = "") -> None:
@@ -104,11 +108,11 @@ class Turn:
         self._work, self._result, self._moves = work, TurnResult(by=by), False
         self._store = _Store(record, self)
         self.engine = OneCaseEngine(self._store, work, self._start_child)
+        self.steps: list[asyncio.Future[TurnResult]] = []
         self._driving: asyncio.Task[None] | None = None
-        self._telling = asyncio.Lock()
-        self._step: asyncio.Future[TurnResult]
+        self.telling = asyncio.Lock()
         self._brought: asyncio.Future[Any]
-        self._steps, self._spent, self._begun, self._early = 0, 0.0, 0.0, 0.0
+        self._spent, self._begun, self._early = 0.0, 0.0, 0.0
 
     def result(self) -> TurnResult:
         """What the turn, or its last step, leaves."""
@@ -125,25 +129,25 @@ class Turn:
 
     # The steps of the case.
 
-    def step(self, brought: Permitted | ChildFound | None = None) -> asyncio.Future[TurnResult]:
+    def step(self, brought: Permitted | ChildFound | None = None) -> None:
         """Go on until there is something for the journal. `brought` is what the step before wanted."""
-        clock, self._steps, self._step = self._work.clock, self._steps + 1, asyncio.get_running_loop().create_future()
-        self._begun = clock.monotonic()
+        clock = self._work.clock
         if self._driving is None:
             self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - clock.now())  # this clock is behind the server's
             self._driving = asyncio.create_task(self._drive())
             self._driving.add_done_callback(self._ended)
         else:
+            self._begun = clock.monotonic()
             self._brought.set_result(brought)
-        return self._step
+        self.steps.append(asyncio.get_running_loop().create_future())
 
     def _ended(self, driving: asyncio.Task[None]) -> None:
         if driving.cancelled():
-            self._step.cancel()
+            self.steps[-1].cancel()
         elif (error := driving.exception()) is not None:
-            self._step.set_exception(error)
+            self.steps[-1].set_exception(error)
         else:
-            self._step.set_result(self.result())
+            self.steps[-1].set_result(self.result())
 
     def close(self) -> None:
         """Go on no more: another program does."""
@@ -152,13 +156,11 @@ class Turn:
 
     async def _drive(self) -> None:
         await self.engine.drive(self._goes_on)
-        while self._telling.locked():  # a permit is on its way to a branch that is no longer needed, and is given back at once
-            async with self._telling:
-                await asyncio.sleep(0)
         await self.engine.permits_given()
 
     def _goes_on(self) -> bool:
-        return self._steps < STEPS_MAX and self._spent + self._work.clock.monotonic() - self._begun < STEPS_SECONDS
+        self._begun = self._begun or self._work.clock.monotonic()  # once the case is read, which may take long: it takes a step at least
+        return len(self.steps) < STEPS_MAX and self._spent + self._work.clock.monotonic() - self._begun < STEPS_SECONDS
 
     async def committed(self, before: Record, record: Record, t: Transition) -> None:
         """Note what follows from a transition, and return when the journal has it, if the case runs on."""
@@ -174,11 +176,11 @@ class Turn:
 
     async def tell(self, *, permit: PermitWanted | None = None, child: tuple[str, Start] | None = None) -> Any:
         """Let the step end. Return what the next one brings: what is wanted here. Branches want something one after the other."""
-        async with self._telling:
+        async with self.telling:
             self._result.wanted, self._result.child = permit, child
             self._brought = asyncio.get_running_loop().create_future()
             self._spent += self._work.clock.monotonic() - self._begun
-            self._step.set_result(self.result())
+            self.steps[-1].set_result(self.result())
             return await self._brought
 
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
@@ -214,6 +216,7 @@ class Turn:
         """Let a case that waits for a permit ask again."""
         row = self._store.record.row
         if row.status is Status.READY and row.needs is not None and (row.wake_at or 0.0) <= self._work.clock.now():
+            self._result.answer["waits"] = True
             self._changed(wakes=True)
 
     async def take_in(self, message: Message) -> None:
@@ -230,7 +233,7 @@ class Turn:
         self._changed(wakes=wakes)
 
     def _changed(self, *, wakes: bool) -> None:
-        self._result.record, self._moves = self._store.record, wakes
+        self._result.record, self._moves = self._store.record, self._moves or wakes
 
 
 def _sent(record: Record, post: Post) -> tuple[str, Message]:

@@ -139,7 +139,8 @@ class OneCase(Generic[R]):
         """Record that the host died while it ran the case: it is ready, the attempt does not count, and an effect that was being called is in doubt (S5)."""
         row = self.record.row
         attempts = row.attempts - (row.status is Status.RUNNING and row.attempts > 0)
-        row = row._replace(status=Status.READY, wake_at=now, interruptions=row.interruptions + 1, attempts=attempts)
+        # The claim may be lost, and a call of it may still run under its permit: the next claim must not have the same fence.
+        row = row._replace(status=Status.READY, wake_at=now, interruptions=row.interruptions + 1, attempts=attempts, fence=row.fence + 1)
         self.record = replace(self.record, row=row)
 
     def take_in(self, post: Post, number: int, now: float, fields: Mapping[str, FieldRow]) -> bool:
