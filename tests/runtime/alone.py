@@ -81,22 +81,28 @@ documents.rules(when("unread", lambda d: d.text is None, extract), otherwise(fin
 
 
 def run_and_die(database: str, file: str) -> None:
-    """Begin to extract, and end this program without a word when the function has begun."""
+    """Begin to extract, and when the function has begun, print the number of its subprocess and end this program without a word."""
 
     async def main() -> None:
         async with Engine.open(database, [documents]) as engine:
-            await engine.start(documents, Document(what=f"hang-with-child {file}"))
-            await pid_in(Path(file))
+            print(await pid_of_hanging(engine, Path(file)), flush=True)
             os._exit(9)
 
     asyncio.run(main())
 
 
-async def pid_in(file: Path) -> int:
-    """Wait until another process has written its number."""
-    while not (written := await asyncio.to_thread(lambda: file.exists() and file.read_text())):
-        pass
-    return int(written)
+async def pid_of_hanging(engine: Engine, path: Path) -> int:
+    """Begin to extract what hangs, and wait until it has written its number into a pipe with this path."""
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    written = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pipe, written.set)
+    await engine.start(documents, Document(what=f"hang-with-child {path}"))
+    await written.wait()
+    asyncio.get_running_loop().remove_reader(pipe)
+    pid = int(os.read(pipe, 20))
+    os.close(pipe)
+    return pid
 
 
 def broken(what: str) -> tuple[str, dict[str, Any]]:
@@ -110,3 +116,9 @@ def hang(what: str) -> str:
 
 def elsewhere(what: str) -> str:
     return what.upper()
+
+
+def may_die(what: str) -> str:
+    if what == "dies":
+        os._exit(1)
+    return what

@@ -63,31 +63,32 @@ def test_arguments_result_and_context_cross_although_the_function_prints(on_disk
     assert (out, err) == ("", "printed by the function\n")
 
 
-@pytest.mark.parametrize(
-    ("what", "told"),
-    [
-        ("exit 0", "the subprocess of 'extract' ended with exit code 0 before the function did"),
-        ("kill", "the subprocess of 'extract' ended with SIGKILL before the function did"),
-        ("segfault", "the subprocess of 'extract' ended with SIGSEGV before the function did"),
-        ("system-exit", "SystemExit: 3"),
-        ("known down", "failed after 1 attempt: down"),
-        ("odd", "OddError: one and two"),
-        ("not-sent no", "failed after 1 attempt: no"),
-        ("wrong-type", "its result: [0]: Input should be a valid string"),
-    ],
-)
-def test_an_error_in_the_subprocess_is_a_failed_attempt(on_disk: Place, what: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
-    async def main() -> tuple[Any, Any, Any]:
+def test_an_error_in_the_subprocess_is_a_failed_attempt(on_disk: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    reasons = {
+        "exit 0": "the subprocess of 'extract' ended with exit code 0 before the function did",
+        "kill": "the subprocess of 'extract' ended with SIGKILL before the function did",
+        "segfault": "the subprocess of 'extract' ended with SIGSEGV before the function did",
+        "system-exit": "SystemExit: 3",
+        "known down": "failed after 1 attempt: down",
+        "odd": "OddError: one and two",
+        "not-sent no": "failed after 1 attempt: no",
+        "wrong-type": "its result: [0]: Input should be a valid string",
+    }
+
+    async def main() -> tuple[dict[str, Any], dict[str, Any], Any]:
         async with on_disk.open(documents) as engine:
-            row, _ = await extracted(engine, what)
-            events = await engine.reader.events(case=row.id)
-            return row, events, await extracted(engine, "plain")
+            ended = await asyncio.gather(*(extracted(engine, what) for what in reasons))
+            rows = {what: row for what, (row, _) in zip(reasons, ended, strict=True)}
+            events = {what: await engine.reader.events(case=row.id) for what, row in rows.items()}
+            after, _ = await extracted(engine, "plain")
+            return rows, events, after
 
-    row, events, (after, _) = bounded(main())
+    rows, events, after = bounded(main())
 
-    assert row.status is Status.PARKED
-    assert told in row.reason
-    assert [event.kind for event in events if event.kind.startswith("node")] == ["node.failed"]
+    assert {what: row.status for what, row in rows.items()} == dict.fromkeys(reasons, Status.PARKED)
+    assert not {what: rows[what].reason for what, told in reasons.items() if told not in rows[what].reason}
+    kinds = {what: [event.kind for event in told if event.kind.startswith("node")] for what, told in events.items()}
+    assert kinds == {what: ["node.failed"] for what in reasons}
     assert after.status is Status.DONE
     capfd.readouterr()
 
@@ -141,8 +142,7 @@ def test_a_subprocess_is_killed_at_its_timeout(place: Place) -> None:
 def test_a_running_subprocess_is_killed_when_the_engine_closes(on_disk: Place, tmp_path: Path) -> None:
     async def main() -> bool:
         async with on_disk.open(documents) as engine:
-            await engine.start(documents, Document(what=f"hang-with-child {tmp_path / 'pid'}"))
-            pid = await alone.pid_in(tmp_path / "pid")
+            pid = await alone.pid_of_hanging(engine, tmp_path / "pid")
         return await all_gone(pid)
 
     assert bounded(main())
@@ -150,10 +150,10 @@ def test_a_running_subprocess_is_killed_when_the_engine_closes(on_disk: Place, t
 
 def test_a_running_subprocess_ends_when_its_engine_is_killed(on_disk: Place, tmp_path: Path) -> None:
     code = f"import alone; alone.run_and_die({str(on_disk.path)!r}, {str(tmp_path / 'pid')!r})"
-    died = subprocess.run([sys.executable, "-c", code], cwd=Path(alone.__file__).parent, check=False, timeout=60)
+    died = subprocess.run([sys.executable, "-c", code], cwd=Path(alone.__file__).parent, check=False, timeout=60, stdout=subprocess.PIPE)
 
     assert died.returncode == 9
-    assert bounded(all_gone(int((tmp_path / "pid").read_text())))
+    assert bounded(all_gone(int(died.stdout)))
 
 
 def test_a_function_that_another_module_declares_is_found_by_its_own_name(place: Place) -> None:
@@ -168,14 +168,8 @@ def test_a_function_that_another_module_declares_is_found_by_its_own_name(place:
     assert bounded(main()).result == "M"
 
 
-def top_level(what: str) -> str:
-    if what == "dies":
-        os._exit(1)
-    return what
-
-
 def test_a_crash_is_tried_again_or_recorded_like_any_other_failure(place: Place) -> None:
-    process = working(top_level, on_failure="record", retry=Retry(attempts_max=2, first_seconds=0, on=(SubprocessCrashed,)))
+    process = working(alone.may_die, on_failure="record", retry=Retry(attempts_max=2, first_seconds=0, on=(SubprocessCrashed,)))
 
     async def main() -> Any:
         async with place.open(process) as engine:
@@ -227,8 +221,8 @@ def test_a_function_that_a_subprocess_could_not_call_is_refused(function: Callab
 
 
 def test_a_function_that_its_module_knows_by_another_name_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top_level, "__qualname__", "renamed")
-    process = working(top_level, retry=Retry(attempts_max=1))
+    monkeypatch.setattr(alone.may_die, "__qualname__", "renamed")
+    process = working(alone.may_die, retry=Retry(attempts_max=1))
 
     async def main() -> Any:
         async with place.open(process) as engine:
@@ -239,4 +233,4 @@ def test_a_function_that_its_module_knows_by_another_name_is_named(place: Place,
 
 def test_calling_an_isolated_node_in_a_test_calls_the_function() -> None:
     assert alone.extract.function.__name__ == "extract"
-    assert working(top_level).steps["top_level"]("m") == "m"
+    assert working(alone.may_die).steps["may_die"]("m") == "m"
