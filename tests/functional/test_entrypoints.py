@@ -104,7 +104,7 @@ async def charge(amount: int, *, ctx: Context = INJECTED) -> str:
 def buy(amount: int) -> list[Any]:
     at, chance, name = now(), random(), uuid()
     approved = pause({"amount": amount}, answer=bool, name="approve")
-    sleep("2h")
+    sleep("90s")
     receipts = [charge(amount).result(), charge(amount).result()] if approved else []
     return [receipts, at == now(), 0 <= chance < 1, len(name)]
 
