@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -151,5 +151,28 @@ def test_a_program_does_not_share_the_port_of_another_one() -> None:
                 PointsmanError, match=f"127.0.0.1:{port} cannot be used .Address already in use.; name another one with --host and --port"
             ):
                 await serve(restate_app([process("plain")]), "127.0.0.1", port, stop, listens)
+
+    asyncio.run(story())
+
+
+def test_an_invocation_that_outlasts_the_stop_is_cancelled_although_the_sdk_takes_the_first_cancel_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        app, begun, never = restate_app([process("plain")]), asyncio.Event(), asyncio.Event()
+
+        async def invocation(*_: object) -> None:
+            begun.set()
+            with suppress(asyncio.CancelledError):
+                await never.wait()
+            await never.wait()
+
+        monkeypatch.setattr(app, "_asgi", invocation)
+        request = asyncio.create_task(app({"type": "http", "path": "/invoke/PointsmanCase/step"}, None, None))
+        await begun.wait()
+
+        await app.drain(0)
+
+        assert request.cancelled()
 
     asyncio.run(story())

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import restate
 from granian.constants import HTTPModes, Interfaces
@@ -17,18 +17,17 @@ from pointsman.runtime.one_case import THREADS
 from pointsman.store.blob_folder import Blobs
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
-LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened
+LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened, or to end a call
 
 
 class Application:
-    """The ASGI application that a Restate server calls. It counts the invocations under way, so that a program can let them end."""
+    """The ASGI application that a Restate server calls. It knows the invocations under way, so that a program can let them end."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._asgi: Any = restate.app(services=objects(work))
-        self._under_way = 0
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._changed = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request. While the program stops, an invocation is refused, and Restate tries it again later or elsewhere."""
@@ -36,12 +35,10 @@ class Application:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        self._under_way += 1
-        try:
-            await self._asgi(scope, receive, send)
-        finally:
-            self._under_way -= 1
-            self._changed.set()
+        request = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._under_way.add(request)
+        request.add_done_callback(self._under_way.discard)
+        await self._asgi(scope, receive, send)
 
     async def begin(self) -> None:
         """Make the first request, at which the SDK takes SIGTERM. Take it afterwards, or that is not heard."""
@@ -52,13 +49,13 @@ class Application:
         await self._asgi({"type": "http", "path": "/health", "headers": []}, nothing, nothing)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more invocations, and return when those under way have ended, or after so many `seconds`."""
+        """Take no more invocations. Let those under way end, and cancel those that have not after so many `seconds`."""
         self._stopping = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._under_way:
-                    self._changed.clear()
-                    await self._changed.wait()
+        while self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+            for request in self._under_way:
+                request.cancel()  # the SDK takes the first for one of its own, and then waits for the server to hang up
+            seconds = LOOK_SECONDS
 
     def close(self) -> None:
         """End the threads of plain functions: each with its call."""
