@@ -278,6 +278,28 @@ def test_a_request_that_does_not_fit_is_refused_and_not_repeated_for_ever(handle
     assert refused(told) in {"InputInvalid", "ValueRefused"}
 
 
+@pytest.mark.parametrize(
+    ("handler", "asked", "told"),
+    [
+        ("answer", {"token": "t", "answer": "no", "by": "eve", "edit": {}}, "'edit' is unknown; 'answer' takes an object with token, answer, by, and perhaps edits."),
+        ("answer", {"answer": "no"}, "'token' is missing, 'by' is missing; 'answer' takes an object with token, answer, by, and perhaps edits."),
+        ("cancel", {"by": "eve"}, "'why' is missing; 'cancel' takes an object with by, why."),
+        ("cancel", ["eve"], "'by' is missing, 'why' is missing; 'cancel' takes an object with by, why."),
+        ("send", {"process": "p", "message": "m", "kee": "k"}, "'kee' is unknown; 'send' takes an object with process, message, and perhaps name, key, tenant, priority."),
+    ],
+)  # fmt: skip
+def test_a_request_with_a_name_that_the_handler_would_overlook_or_without_one_that_it_needs_is_refused_and_told_which(
+    handler: str, asked: Any, told: str
+) -> None:
+    cluster = Cluster()
+    asyncio.run(cluster.start("tea"))
+
+    with pytest.raises(TerminalError) as refused_with:
+        asyncio.run(cluster.objects.call("send", "", asked) if handler == "send" else cluster.ask(handler, asked))
+
+    assert refused_with.value.message == f"InputInvalid: the request does not fit: {told}"
+
+
 def test_a_refusal_of_what_does_not_fit_names_its_place_and_not_its_value() -> None:
     with pytest.raises(TerminalError) as told:
         asyncio.run(Cluster().ask("start", {"seed": "one", "inputs": ["a private text"]}))

@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.server_context import restate_context_is_replaying
 
-from pointsman.client.restate_names import NAME, PROCESSES, place_of, seed_of
+from pointsman.client.restate_names import NAME, PROCESSES, check_request, place_of, seed_of
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
@@ -65,14 +65,12 @@ def _unknown(key: str) -> TerminalError:
 
 _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
     "answer": lambda turn, asked: turn.engine.decisions.resume(
-        asked["token"], asked["answer"], by=asked.get("by", ""), edits=asked.get("edits") or {}
+        asked["token"], asked["answer"], by=asked["by"], edits=asked.get("edits") or {}
     ),
-    "assign": lambda turn, asked: turn.engine.decisions.assign(
-        turn.number, asked.get("to", ""), by=asked.get("by", ""), note=asked.get("note", "")
-    ),
-    "cancel": lambda turn, asked: turn.engine.operators.cancel(turn.number, by=asked.get("by", ""), why=asked.get("why", "")),
-    "redrive": lambda turn, asked: turn.engine.redrive(by=asked.get("by", ""), why=asked.get("why", ""), fields=asked.get("fields") or {}),
-    "resolve": lambda turn, asked: turn.engine.operators.resolve(Resolved(**{"by": "", "why": "", **asked})),
+    "assign": lambda turn, asked: turn.engine.decisions.assign(turn.number, asked["to"], by=asked["by"], note=asked.get("note", "")),
+    "cancel": lambda turn, asked: turn.engine.operators.cancel(turn.number, by=asked["by"], why=asked["why"]),
+    "redrive": lambda turn, asked: turn.engine.redrive(by=asked["by"], why=asked["why"], fields=asked.get("fields") or {}),
+    "resolve": lambda turn, asked: turn.engine.operators.resolve(Resolved(**asked)),
 }
 """The handlers for people and programs, by name."""
 
@@ -93,7 +91,7 @@ def objects(work: Work) -> list[VirtualObject | Service]:
     for name in ("show", "events"):
         case.handler(name, kind="shared")(getattr(handlers, name))
     for name, do in _OUTSIDE.items():
-        case.handler(name)(handlers.outside(do, AnswerInvalid if name == "answer" else Refused))
+        case.handler(name)(handlers.outside(name, do))
     schedules = ScheduleHandlers(work, handles["start"])
     blobs = [blob_service(work.blobs)] if work.blobs else []
     return [case, correlations.service, correlations.object, limits.object, schedules.object, *blobs]
@@ -192,12 +190,16 @@ class _Handlers:
         return told
 
     def outside(
-        self, do: Callable[[Turn, dict[str, Any]], Awaitable[object]], error: type[PointsmanError]
+        self, name: str, do: Callable[[Turn, dict[str, Any]], Awaitable[object]]
     ) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
-        """A handler for somebody outside, who gets this `error` for a blob that the store lacks."""
+        """The handler with this name, for somebody outside."""
+
+        def fitting(turn: Turn, asked: dict[str, Any]) -> Awaitable[object]:
+            check_request(name, asked)
+            return do(turn, asked)
 
         async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
-            return await self._change(ctx, lambda turn: do(turn, asked), error)
+            return await self._change(ctx, lambda turn: fitting(turn, asked), AnswerInvalid if name == "answer" else Refused)
 
         return handle
 
