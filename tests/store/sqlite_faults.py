@@ -203,7 +203,7 @@ async def _suffered(places: dict[str, Place], kind: Kind, stays: bool, seed: int
         await place.suffer(counting, seed, dies=False)
         for number in range(1, counting.seen + 1):
             for dies in (False, True) if kind is Kind.SYNC else (number % 2 == 0,):
-                if not tried(number, name, kind, stays, dies):
+                if not tried(number, name, kind, stays, dies, short=4 if kind is Kind.SYNC else 16):
                     continue
                 count += 1
                 fault = Failing(kind, number, stays=stays)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from older_letters import BEGAN, NAMES, World, letters
-from sqlite_sessions import EACH, Files, Opened, images, scratch, verdict, worked
+from sqlite_sessions import Files, Opened, images, scratch, verdict, worked
 from sqlite_work import Told
 
 from pointsman import Engine, Status, StoreError, open_reader
@@ -17,7 +17,7 @@ from pointsman.store.sqlite_backup import restore
 from pointsman.store.sqlite_file import APPLICATION_ID
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
-from tiers import seed
+from tiers import figure, seed
 
 FILES = sorted((Path(__file__).parent / "older").glob("*.sql"))
 older = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -157,7 +157,7 @@ def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the
     with scratch() as folder:
         session = worked(folder, files, Told(), seed(), 0)
         chance, opened = random.Random(seed()), Opened(folder)
-        found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, EACH)]
+        found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, figure("OLDER_IMAGES", 1))]
 
     assert len(session.record) > 200  # the changed tables have a hundred pages, and each is written to the log and to the file
     assert not [place for place in found if place[1]]
