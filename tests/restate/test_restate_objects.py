@@ -575,6 +575,22 @@ def test_what_restate_does_not_offer_is_refused_when_a_process_is_registered() -
         Work([book])
 
 
+def test_a_message_that_no_case_could_ever_take_is_refused() -> None:
+    class Talk(State):
+        about: str
+        said: str | None = None
+
+    talks = Process("talks", Talk)
+    talks.accept(str, name="more", writes="said", correlate=lambda said: said, starts=False)
+    talks.rules(otherwise(finish("heard")))
+
+    with pytest.raises(DefinitionError, match="its messages reach no case, because a start takes no correlation key on Restate; let a"):
+        Work([talks])
+
+    talks.accept(str, name="first", writes="said", correlate=lambda said: said, starts=lambda said: {"about": said})
+    Work([talks]).close()
+
+
 class Letter(BaseModel):
     """A value with a blob, which may have letters of its own kind within."""
 

@@ -1,6 +1,7 @@
 """What programs on Restate and their clients share: the names of the objects and services, and the numbers of cases."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pointsman.errors import InputInvalid
@@ -62,8 +63,8 @@ def numbers(seed: str) -> Iterator[int]:
     return (1 + int(digest((seed, str(place))), 16) % (2**NUMBER_BITS - 1) for place in range(PLACES))
 
 
-def check_request(handler: str, asked: object) -> None:
-    """Raise InputInvalid if a request of this handler lacks a name, or has one that the handler would overlook."""
+def fitting(handler: str, asked: Any) -> dict[str, Any]:
+    """The request of this handler. Raises InputInvalid if it lacks a name, or has one that the handler would overlook."""
     needed, more = REQUESTS[handler]
     given = asked if isinstance(asked, Mapping) else {}
     wrong = [f"{name!r} is missing" for name in needed if name not in given] + [
@@ -72,3 +73,4 @@ def check_request(handler: str, asked: object) -> None:
     if wrong:
         takes = ", ".join(needed) + (f", and perhaps {', '.join(more)}" if more else "")
         raise InputInvalid(f"the request does not fit: {', '.join(wrong)}; {handler!r} takes an object with {takes}.")
+    return dict(given)

@@ -12,7 +12,7 @@ from typing import Any
 
 from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
 
-from pointsman.client.restate_names import CORRELATION, SERVICE, check_request, key_of, place_of
+from pointsman.client.restate_names import CORRELATION, SERVICE, fitting, key_of, place_of
 from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.messages import accepted, first_cells
@@ -62,8 +62,7 @@ class Correlations:
 
     async def _routed(self, asked: dict[str, Any]) -> tuple[str, Message]:
         """A message and the key of the object of its correlation key."""
-        check_request("send", asked)
-        process = self._work.registry.for_start(asked["process"])
+        process = self._work.registry.for_start(fitting("send", asked)["process"])
         accept, body, value, key, correlation = accepted(process, asked["message"], name=asked.get("name"), key=asked.get("key"))
         tenant, priority = asked.get("tenant") or "", asked.get("priority", 0)
         check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)

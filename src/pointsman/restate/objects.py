@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.server_context import restate_context_is_replaying
 
-from pointsman.client.restate_names import NAME, PROCESSES, check_request, place_of, seed_of
+from pointsman.client.restate_names import NAME, PROCESSES, fitting, place_of, seed_of
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
@@ -194,12 +194,8 @@ class _Handlers:
     ) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """The handler with this name, for somebody outside."""
 
-        def fitting(turn: Turn, asked: dict[str, Any]) -> Awaitable[object]:
-            check_request(name, asked)
-            return do(turn, asked)
-
         async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
-            return await self._change(ctx, lambda turn: fitting(turn, asked), AnswerInvalid if name == "answer" else Refused)
+            return await self._change(ctx, lambda turn: do(turn, fitting(name, asked)), AnswerInvalid if name == "answer" else Refused)
 
         return handle
 
