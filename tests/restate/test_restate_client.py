@@ -116,7 +116,12 @@ def test_a_service_that_nobody_registered_is_told_with_the_command_that_register
     ("client", "error", "told"),
     [
         (lambda: client_that(raises(httpx.ConnectError(""))), StoreAway, "no Restate server takes calls at http://restate.test; start it"),
-        (lambda: client_that(raises(httpx.ReadTimeout(""))), StoreAway, "does not answer (ReadTimeout), and may have taken this"),
+        (
+            lambda: client_that(raises(httpx.ReadTimeout(""))),
+            StoreAway,
+            "had no answer in 60 s (see whether the program that serves the case runs); repeat this later.",
+        ),
+        (lambda: client_that(raises(httpx.ReadError(""))), StoreAway, "does not answer (ReadError); repeat this later."),
         (
             lambda: client_that(lambda _: httpx.Response(404)),
             StoreError,
@@ -134,6 +139,14 @@ def test_a_server_that_is_away_or_none_is_named_with_its_address(client: Callabl
 
     assert type(raised) is error
     assert told in str(raised)
+
+
+def test_a_change_that_got_no_answer_may_have_been_made() -> None:
+    use: Use = lambda cases: cases.cancel("orders", 7, by="otto", why="twice")  # noqa: E731
+
+    raised = asyncio.run(error_of(client_that(raises(httpx.ReadTimeout(""))), use))
+
+    assert str(raised).endswith("runs), and may have taken this; look at the case before you repeat it.")
 
 
 @pytest.mark.parametrize(

@@ -53,24 +53,24 @@ async def served(server: Server, *names: str) -> AsyncIterator[str]:
 def test_a_program_is_not_registered_that_lacks_a_process_that_was_served_unless_that_is_named(restate: Server) -> None:
     async def story() -> None:
         async with (
-            served(restate, "leaves") as first,
+            served(restate, "tea leaves") as first,
             served(restate, "plain") as second,
-            served(restate, "plain", "leaves") as both,
+            served(restate, "plain", "tea leaves") as both,
             RestateClient(restate.ingress) as cases,
         ):
             await register(restate.admin, first)
 
-            with pytest.raises(Refused, match=r"does not serve leaves, .* --without leaves"):
+            with pytest.raises(Refused, match=r"does not serve tea leaves, .* --without 'tea leaves'"):
                 await register(restate.admin, second)
             with pytest.raises(PointsmanError, match="process 'plain' is not registered"):
                 await cases.start("plain", {})
             await register(restate.admin, both)
-            await cases.start("leaves", {})
-            await register(restate.admin, second, without=["leaves"])
+            await cases.start("tea leaves", {})
+            await register(restate.admin, second, without=["tea leaves"])
             await cases.start("plain", {})
 
-            with pytest.raises(PointsmanError, match="process 'leaves' is not registered"):
-                await cases.start("leaves", {})
+            with pytest.raises(PointsmanError, match="process 'tea leaves' is not registered"):
+                await cases.start("tea leaves", {})
 
     asyncio.run(story())
 

@@ -20,6 +20,7 @@ from pointsman.runtime.starts import Delivered, Started
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
+READS = ("/show", "/events")  # handlers that change nothing
 LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its head, if its settings do not say otherwise
 
 
@@ -151,8 +152,7 @@ class RestateClient:
                 raise StoreError(
                     f"Restate did not take a request of {size:,} bytes; it takes 32 MiB, if its settings do not say otherwise."
                 ) from None
-            what = f"the Restate server at {self._ingress} does not answer ({type(error).__name__})"
-            raise StoreAway(f"{what}, and may have taken this; look at the case before you repeat it.") from None
+            raise self._unanswered(path, error) from None
         try:
             told = response.json()
             if response.is_success:
@@ -161,6 +161,15 @@ class RestateClient:
         except (ValueError, KeyError, TypeError, AttributeError):
             what = f"no ingress of a Restate server answers at {self._ingress} (HTTP {response.status_code})"
             raise StoreError(f"{what}; correct the ingress (--ingress).") from None
+
+    def _unanswered(self, path: str, error: httpx.HTTPError) -> StoreAway:
+        """The error for a call that may have been made."""
+        what = f"the Restate server at {self._ingress} does not answer ({type(error).__name__})"
+        if isinstance(error, httpx.ReadTimeout):  # it takes a call also while no program runs that it could call
+            what = f"the Restate server at {self._ingress} had no answer in {ANSWER_SECONDS:.0f} s (see whether the program that serves the case runs)"
+        if path.endswith(READS):
+            return StoreAway(f"{what}; repeat this later.")
+        return StoreAway(f"{what}, and may have taken this; look at the case before you repeat it.")
 
     def _error(self, status: int, told: Mapping[str, Any]) -> PointsmanError:
         """The error that the server tells: of a handler, the name of its class and its message."""

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection
+from shlex import quote
 from typing import Any
 
 import httpx
@@ -37,7 +38,7 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
         if lacks:
             raise Refused(
                 f"the program at {address} does not serve {', '.join(sorted(lacks))}, as the one before it does; name a list of all processes "
-                f"with --app, or let them go with{''.join(f' --without {name}' for name in sorted(lacks))}."
+                f"with --app, or let them go with{''.join(f' --without {quote(name)}' for name in sorted(lacks))}."
             )
         about = told(await api.ask("GET", "/version"))
         _check_version(api, str(about.get("version")))
