@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -176,3 +177,28 @@ def test_an_invocation_that_outlasts_the_stop_is_cancelled_although_the_sdk_take
         assert request.cancelled()
 
     asyncio.run(story())
+
+
+def test_a_program_that_stops_still_answers_those_for_which_an_invocation_waits() -> None:
+    app = restate_app([process("plain")])
+    answers: list[int] = []
+
+    async def invoke(handler: str) -> None:
+        async def send(told: dict[str, Any]) -> None:
+            answers.extend([told["status"]] if "status" in told else [])
+
+        await app({"path": f"/invoke/{handler}"}, None, send)
+
+    async def answer(*_: object) -> None:
+        answers.append(200)
+
+    async def story() -> None:
+        app._asgi = answer
+        await app.drain(1.0)
+        for handler in ("PointsmanCase/step", "PointsmanCase/start", "PointsmanLimit/take_permit", "PointsmanCorrelation/take"):
+            await invoke(handler)
+
+    asyncio.run(story())
+    app.close()
+
+    assert answers == [503, 200, 200, 200]

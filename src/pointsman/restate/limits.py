@@ -53,8 +53,7 @@ class _Changed(NamedTuple):
     woken: tuple[str, ...] = ()
 
 
-_STORED, _CHANGED = Json(_Stored), Json(_Changed)
-WANTED, PERMITTED, GIVEN = Json(PermitWanted), Json(Permitted), Json(PermitGiven)
+_STORED, _CHANGED, WANTED, PERMITTED, GIVEN = Json(_Stored), Json(_Changed), Json(PermitWanted), Json(Permitted), Json(PermitGiven)
 
 
 class LimitHandlers:
