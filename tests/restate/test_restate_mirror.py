@@ -27,6 +27,7 @@ from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
 from pointsman.store.mirror import MirrorStore, open_mirror
 from pointsman.store.query import CaseQuery
+from pointsman.store.sqlite_backup import back_up
 from pointsman.store.sqlite_reader import open_reader
 from pointsman.testing.clock import ManualClock
 from pointsman.web import pages
@@ -344,6 +345,15 @@ def test_a_command_on_a_mirror_names_the_pages_before_it_asks_for_any_code(shop:
 
     assert ran.exit_code == 1
     assert "mirror.db is a mirror of cases that run on Restate, and no engine runs them here; repeat this while" in ran.output
+
+
+def test_a_mirror_is_not_backed_up(shop: Shop, tmp_path: Path) -> None:
+    asyncio.run(shop.look())
+
+    with pytest.raises(StoreError, match="which no backup can bring back; back up the data of that server instead"):
+        back_up(shop.file, tmp_path / "copy.db", now=0.0)
+
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_mirror(shop: Shop) -> None:

@@ -279,7 +279,7 @@ def _ago(at: float, now: float) -> str:
 
 
 def _in(at: float, now: float) -> str:
-    return f"in {format_duration(at - now)}" if at > now else f"{format_duration(now - at)} ago, and no engine has taken it up"
+    return f"in {format_duration(at - now)}" if at > now else f"{format_duration(now - at)} ago, and it has not been taken up"
 
 
 def _when(at: float, now: float) -> str:

@@ -25,6 +25,7 @@ from pointsman.store.sqlite_file import (
     has_engine,
     identity,
     migrate,
+    mirrors,
     open_writer,
     real,
     refuse_older,
@@ -55,6 +56,7 @@ def back_up(path: Path, to: Path, *, now: float, failpoints: Failpoints = no_fai
     The copy is opened, checked and counted before it gets its name. Raises StoreError, also for a file of an earlier release; then there is no copy.
     """
     refuse_older(path)
+    _refuse_mirror(path)
     return _copied(path, to, lambda _: now, failpoints)
 
 
@@ -80,6 +82,15 @@ def confirm(path: Path) -> bool:
     finally:
         lock.release()
     return True
+
+
+def _refuse_mirror(path: Path) -> None:
+    with closing(connect_to_look(path)) as connection:
+        if mirrors(connection):
+            raise StoreError(
+                f"{path} is a mirror of cases on Restate, which no backup can bring back; back up the data of that server instead, and make the"
+                " mirror again with `pointsman restate mirror`."
+            )
 
 
 def _last_commit(connection: sqlite3.Connection) -> float:
