@@ -176,9 +176,7 @@ def test_a_rung_that_nobody_climbs_says_that_no_engine_is_there(tmp_path: Path) 
     first = without_engine(told).paragraph(BEGIN + 4 * HOUR)
 
     assert f"it passes to bo at {format_time(BEGIN + 2 * HOUR)} (2 hours ago, and it has not been taken up)" in first.waits
-    assert (
-        f"Its deadline is {format_time(BEGIN + 3 * HOUR)} (1 hour ago, and it has not been taken up): then the case parks" in first.waits
-    )
+    assert f"Its deadline is {format_time(BEGIN + 3 * HOUR)} (1 hour ago, and it has not been taken up): then the case parks" in first.waits
     assert first.commands == ("pointsman worker", "pointsman answer 1")
 
 
