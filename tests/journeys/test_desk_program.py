@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -87,9 +88,20 @@ def next_started(process: subprocess.Popen[str]) -> list[int]:
     return next(done["started"] for line in process.stdout if (done := json.loads(line)).get("started"))
 
 
-def next_told(process: subprocess.Popen[str], word: str) -> str:
+def all_until(process: subprocess.Popen[str], word: str) -> list[str]:
+    """What the desk tells from now on, up to the line that has this word."""
     assert process.stderr is not None
-    return next(line for line in process.stderr if word in line)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if word in line:
+            break
+    assert word in "".join(lines), lines
+    return lines
+
+
+def next_told(process: subprocess.Popen[str], word: str) -> str:
+    return all_until(process, word)[-1]
 
 
 def replace(file: Path, text: str) -> None:
@@ -137,7 +149,6 @@ def no_mailbox(config: DeskConfig) -> Iterator[str]:
 def a_locked_index(config: DeskConfig) -> Iterator[str]:
     with closing(sqlite3.connect(config.threads_file, isolation_level=None)) as index:
         index.execute("BEGIN EXCLUSIVE")
-        deliver(config, 2)  # nothing is amiss before there is something to write
         yield "threads.db"
 
 
@@ -168,6 +179,7 @@ def damaged(config: DeskConfig, file: Path) -> Iterator[str]:
             one.unlink()
         for one in away.glob(f"{file.name}*"):
             one.rename(file.with_name(one.name))
+    away.rmdir()
 
 
 def a_damaged_index(config: DeskConfig) -> AbstractContextManager[str]:
@@ -192,26 +204,34 @@ TROUBLES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig, trouble: Any) -> None:
+def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig) -> None:
+    told: list[str] = []
+    words, started, health = [], {}, {}
     with watching(config) as process:
         deliver(config, 1)
-        first = next_started(process)
-        with trouble(config) as word:
-            told = next_told(process, word)
-            health = command(config, "doctor", code=QUICKLY)
-        if trouble is not a_locked_index:
-            deliver(config, 2)
-        second = next_started(process)
+        next_started(process)
+        for number, trouble in enumerate(TROUBLES, start=2):
+            with trouble(config) as word:
+                if trouble is a_locked_index:
+                    deliver(config, number)  # nothing is amiss before there is something to write
+                told += all_until(process, word)
+                health[trouble] = command(config, "doctor", code=QUICKLY)
+            if trouble is not a_locked_index:
+                deliver(config, number)
+            words.append(word)
+            started[trouble] = next_started(process)
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=BOUND_SECONDS)
 
-    assert (first, second) == ([1], [2])
-    assert "Traceback" not in told + rest
-    assert word not in rest, "it was told twice"
+    assert started == {trouble: [number] for number, trouble in enumerate(TROUBLES, start=2)}
+    lines = [*told, *rest.splitlines()]
+    assert {word: sum(word in line for line in lines) for word in words} == Counter(words), lines
+    assert not any("Traceback" in line for line in lines)
     assert process.returncode == 128 + signal.SIGTERM
-    assert health.returncode == (0 if trouble is a_locked_index else 1)
-    assert "Traceback" not in health.stderr
+    assert {trouble: done.returncode for trouble, done in health.items()} == {
+        trouble: int(trouble is not a_locked_index) for trouble in TROUBLES
+    }
+    assert not any("Traceback" in done.stderr for done in health.values())
 
 
 def test_a_desk_waits_for_the_cases_that_another_program_has_open(config: DeskConfig) -> None:
