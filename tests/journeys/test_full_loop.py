@@ -4,8 +4,6 @@ import asyncio
 import imaplib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +11,13 @@ from typing import Any
 
 import pytest
 
+import interpreter
 from dovecot import PASSWORD, Dovecot
 from pointsman_desk.config import load_config
 from pointsman_desk.mail.message import read_mail
 from pointsman_desk.mail.transports.archive import Archive
 from smtp_faults import mail_server
 
-BOUND_SECONDS = 300.0  # far beyond what a command takes: a test that hangs ends
 ARCHIVE = "support+sent@haus-und-hof.example"
 MAILBOXES = {"support@haus-und-hof.example": "support", "jane@customer.example": "customer", ARCHIVE: "archive"}
 LONG_ID = "AM9PR05MB8436B4F1D9C2A7E35D0F1B6E8AC4D@AM9PR05MB8436.eurprd05.prod.outlook.customer.example"
@@ -84,8 +82,7 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
     monkeypatch.setenv("MAILBOX_PASSWORD", PASSWORD)
 
     def desk(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "pointsman_desk.cli.main", *arguments, "--json", "--config", str(tmp_path / "desk.toml")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS)
+        done = interpreter.run("-m", "pointsman_desk.cli.main", *arguments, "--json", "--config", tmp_path / "desk.toml")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
