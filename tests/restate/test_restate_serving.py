@@ -179,7 +179,7 @@ def test_an_invocation_that_outlasts_the_stop_is_cancelled_although_the_sdk_take
     asyncio.run(story())
 
 
-def test_a_program_that_stops_still_answers_those_for_which_an_invocation_waits() -> None:
+def test_a_program_that_stops_still_takes_what_a_step_under_way_may_wait_for() -> None:
     app = restate_app([process("plain")])
     answers: list[int] = []
 
@@ -195,7 +195,7 @@ def test_a_program_that_stops_still_answers_those_for_which_an_invocation_waits(
     async def story() -> None:
         app._asgi = answer
         await app.drain(1.0)
-        for handler in ("PointsmanCase/step", "PointsmanCase/start", "PointsmanLimit/take_permit", "PointsmanCorrelation/take"):
+        for handler in ("PointsmanCase/step", "PointsmanCase/start", "PointsmanLimit/take_permit", "PointsmanLimit/give_permit"):
             await invoke(handler)
 
     asyncio.run(story())

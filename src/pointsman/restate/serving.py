@@ -17,7 +17,6 @@ from pointsman.runtime.one_case import THREADS
 from pointsman.store.blob_folder import Blobs
 
 DRAIN_SECONDS = 20.0  # as `pointsman worker` has it
-AWAITED = ("/start", "/take", "/take_permit")  # handlers whose answers an invocation under way may wait for
 LOOK_SECONDS = 0.02  # between two tries to connect to the port that was just opened, or to end a call
 
 
@@ -28,11 +27,11 @@ class Application:
         self._work = work
         self._asgi: Any = restate.app(services=objects(work))
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._takes: tuple[str, ...] = ("",)  # how the paths of invocations end that are not refused
+        self._refuses: tuple[str, ...] = ()  # how the paths of invocations end that are refused
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request. While the program stops, an invocation for which no other waits is refused: Restate tries it again later or elsewhere."""
-        if "/invoke/" in scope["path"] and not scope["path"].endswith(self._takes):
+        """Answer a request. While the program stops, a step of a case is refused, and Restate tries it again later or elsewhere."""
+        if "/invoke/" in scope["path"] and scope["path"].endswith(self._refuses):
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -50,13 +49,13 @@ class Application:
         await self._asgi({"type": "http", "path": "/health", "headers": []}, nothing, nothing)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more invocations but those that others wait for. Let those under way end, and cancel those that have not after so many `seconds`."""
-        self._takes = AWAITED
+        """Begin no more steps, but take the short invocations that those under way may wait for. Let them end, and cancel those that have not after so many `seconds`."""
+        self._refuses = ("/step",)
         while self._under_way:
             await asyncio.wait(self._under_way, timeout=seconds)
             for request in self._under_way:
                 request.cancel()  # the SDK takes the first for one of its own, and then waits for the server to hang up
-            self._takes, seconds = (), LOOK_SECONDS
+            self._refuses, seconds = ("",), LOOK_SECONDS
 
     def close(self) -> None:
         """End the threads of plain functions: each with its call."""
