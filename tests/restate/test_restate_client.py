@@ -141,6 +141,14 @@ def test_a_server_that_is_away_or_none_is_named_with_its_address(client: Callabl
     assert told in str(raised)
 
 
+def test_an_address_tells_the_services_that_its_server_calls() -> None:
+    async def story() -> list[str]:
+        async with client_that(lambda asked: httpx.Response(200, json={"services": [f"{asked.method} {asked.url.path}"]})) as client:
+            return await client.services()
+
+    assert asyncio.run(story()) == ["GET /restate/health"]
+
+
 def test_a_change_that_got_no_answer_may_have_been_made() -> None:
     use: Use = lambda cases: cases.cancel("orders", 7, by="otto", why="twice")  # noqa: E731
 

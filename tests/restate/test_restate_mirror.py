@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 
 from pointsman import Engine, Refused, Status, StoreError
 from pointsman.cli.main import app
+from pointsman.cli.mirroring import _tell_if_away
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import StoreAway
 from pointsman.integrations.restate_mirror import Mark, Mirror, Mirrored, QueryEndpoint
 from pointsman.integrations.restate_pages import mirrored
+from pointsman.restate import RestateClient
 from pointsman.restate.work import Work
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
@@ -291,6 +293,21 @@ def test_the_command_says_in_one_sentence_why_it_cannot_copy(
     assert ran.exit_code == 1
     assert told in ran.output
     assert len(ran.output.splitlines()) == 1
+
+
+def test_pages_say_at_once_that_no_server_takes_calls_at_the_ingress(capsys: pytest.CaptureFixture[str]) -> None:
+    [port] = free_ports(1)
+
+    async def story() -> None:
+        async with RestateClient(f"http://127.0.0.1:{port}") as client:
+            await _tell_if_away(client)
+
+    asyncio.run(story())
+
+    assert (
+        capsys.readouterr().err
+        == f"pointsman: no Restate server takes calls at http://127.0.0.1:{port}; start it, or correct the ingress (--ingress).\n"
+    )
 
 
 @pytest.mark.parametrize(

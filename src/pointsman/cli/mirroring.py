@@ -13,9 +13,10 @@ from pointsman.cli.serving import HOST, PORT
 from pointsman.cli.subscribing import NotInstalled
 from pointsman.cli.terminal import App, or_exit
 from pointsman.definition.counts import format_count
-from pointsman.errors import StoreError
+from pointsman.errors import PointsmanError, StoreError
 
 if TYPE_CHECKING:
+    from pointsman.client.restate import RestateClient
     from pointsman.definition.process import AnyProcess
     from pointsman.integrations.restate_mirror import Mirrored
 
@@ -104,6 +105,15 @@ async def _pages(file: Path, processes: "Sequence[AnyProcess]", cluster: tuple[s
             mirrored(file, processes, cases, client, seconds=every) as engine,
             served(engine, file, web.pages(), Serving(*address)) as url,
         ):
+            await _tell_if_away(client)
             print(f"Serving {file} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
             print(f"READY {url}", flush=True)  # for the program that waits for it
             await engine.serve(stop)
+
+
+async def _tell_if_away(client: "RestateClient") -> None:
+    """Say so if no server takes calls where the client calls. The pages are served all the same: it may come, and they show what is there."""
+    try:
+        await client.services()
+    except PointsmanError as error:
+        print(f"pointsman: {error}", file=sys.stderr)

@@ -20,7 +20,8 @@ from pointsman.runtime.starts import Delivered, Started
 
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
-READS = ("/show", "/events")  # handlers that change nothing
+HEALTH, HEALTH_SECONDS = "/restate/health", 5.0  # the server answers itself, and need not wait for a program
+READS = ("/show", "/events", HEALTH)  # what changes nothing
 LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its head, if its settings do not say otherwise
 
 
@@ -45,6 +46,10 @@ class RestateClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+
+    async def services(self) -> list[str]:
+        """Return the names of the services that the server calls for somebody, and so find out whether it takes calls at this address."""
+        return [*(await self._answer(HEALTH, method="GET", timeout=HEALTH_SECONDS)).get("services", [])]
 
     async def start(
         self, process: str, inputs: State | Mapping[str, Any], *, key: str | None = None, tenant: str = "", priority: int = 0
@@ -140,9 +145,9 @@ class RestateClient:
         except ValueError as error:
             raise InputInvalid(f"what is given cannot be sent as JSON ({error}); give a text or None in its place.") from None
 
-    async def _answer(self, path: str, **sent: Any) -> dict[str, Any]:
+    async def _answer(self, path: str, *, method: str = "POST", **sent: Any) -> dict[str, Any]:
         """What the server answers. Raises the error that it tells, ValueError for what is no JSON, StoreAway and StoreError."""
-        request = self._http.build_request("POST", path, **sent)
+        request = self._http.build_request(method, path, **sent)
         try:
             response = await self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -165,7 +170,7 @@ class RestateClient:
     def _unanswered(self, path: str, error: httpx.HTTPError) -> StoreAway:
         """The error for a call that may have been made."""
         what = f"the Restate server at {self._ingress} does not answer ({type(error).__name__})"
-        if isinstance(error, httpx.ReadTimeout):  # it takes a call also while no program runs that it could call
+        if isinstance(error, httpx.ReadTimeout) and path != HEALTH:  # it takes a call also while no program runs that it could call
             what = f"the Restate server at {self._ingress} had no answer in {ANSWER_SECONDS:.0f} s (see whether the program that serves the case runs)"
         if path.endswith(READS):
             return StoreAway(f"{what}; repeat this later.")
