@@ -78,6 +78,11 @@ def test_a_parameter_without_a_type_is_refused() -> None:
         signature_of(draft, "node 'draft'")
 
 
+def test_a_lambda_is_refused_in_favour_of_a_function() -> None:
+    with pytest.raises(DefinitionError, match=r"'message' has no type; write a function with `message: TheType`, as a lambda has no types"):
+        signature_of(lambda message: {"text": message}, "child 'parcel'")
+
+
 def test_a_function_that_does_not_say_what_it_returns_is_refused() -> None:
     def draft(message: str):  # type: ignore[no-untyped-def]
         return message

@@ -90,7 +90,12 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
         if kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             raise DefinitionError(f"{what}: *{name} names no field and no resource; declare each parameter.")
         if name not in hints:
-            raise DefinitionError(f"{what}: parameter {name!r} has no type; write `{name}: TheType`.")
+            needs = (
+                f"write a function with `{name}: TheType`, as a lambda has no types"
+                if function.__name__ == "<lambda>"
+                else f"write `{name}: TheType`"
+            )
+            raise DefinitionError(f"{what}: parameter {name!r} has no type; {needs}.")
         if kind is parameter.KEYWORD_ONLY:
             uses[name] = hints[name]
             continue
