@@ -26,6 +26,8 @@ from pointsman import (
     when,
 )
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.operators import standing
+from pointsman.kernel.rows import CaseRow
 from pointsman.testing.clock import ManualClock
 
 
@@ -92,6 +94,12 @@ def test_a_parked_case_is_redriven_with_its_attempts_renewed(place: Place) -> No
     assert facts == [{"by": "anna", "why": "it is up", "fields": []}]
 
 
+def test_a_case_that_was_cancelled_without_a_reason_is_told_without_one() -> None:
+    row = CaseRow(1, "orders", 0, status=Status.CANCELLED, reason="")
+
+    assert standing(row) == "it is cancelled"
+
+
 def test_only_a_parked_case_is_redriven(place: Place) -> None:
     process = working(Work())
 
@@ -106,7 +114,7 @@ def test_only_a_parked_case_is_redriven(place: Place) -> None:
 
     text, unchanged = run(main())
 
-    assert text == "case 1 is not parked: it is waiting at 'ask'."
+    assert text == "case 1 is not parked: it is waiting at 'ask'; give the fields to correct."
     assert unchanged
 
 

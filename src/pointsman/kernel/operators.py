@@ -33,7 +33,7 @@ def standing(row: CaseRow) -> str:
         case Status.DONE:
             more = f" ({row.outcome})"
         case Status.PARKED | Status.BLOCKED | Status.CANCELLED:
-            more = f" ({row.reason})"
+            more = f" ({row.reason})" if row.reason else ""
         case _:
             more = f" at {row.step!r}"
     return f"it is {row.status}{more}"

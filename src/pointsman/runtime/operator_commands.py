@@ -62,7 +62,8 @@ class OperatorCommands:
         check_text("why", why)
         row = await self._cases.row(case)
         if row.status is not Status.PARKED and not (fields and row.status is Status.WAITING):
-            raise Refused(f"case {case} is not parked: {standing(row)}.")
+            then = "; give the fields to correct" if row.status is Status.WAITING else ""
+            raise Refused(f"case {case} is not parked: {standing(row)}{then}.")
         if fields:
             session = await self._cases.session(row, corrected=fields.keys())
         else:
