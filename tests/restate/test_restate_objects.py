@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from objects_in_memory import Died, Objects
-from orders import Approval, Checked, Outside, orders
+from orders import Approval, Checked, Order, Outside, orders
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from restate import TerminalError
@@ -544,6 +544,25 @@ def test_a_case_whose_process_the_program_lacks_is_blocked_without_a_death_until
         assert (await cluster.show())["outcome"] == "sent"
 
     asyncio.run(story())
+
+
+class Weighed(Order):
+    weight: int
+
+
+@pytest.mark.parametrize(
+    "newer", [TRIPS, [orders(version=3)], [orders(Weighed)]], ids=["lacks the process", "lacks the version", "lacks a field"]
+)
+def test_a_case_that_waits_is_shown_without_its_pause_by_code_that_cannot_continue_it(newer: list[Process[Any]]) -> None:
+    async def story() -> dict[str, Any]:
+        cluster = Cluster()
+        await paused(cluster)
+        cluster.serve(*newer)
+        return await cluster.show()
+
+    shown = asyncio.run(story())
+
+    assert (shown["status"], shown["pause"]) == ("waiting", None)
 
 
 def test_the_events_of_a_case_are_kept_in_their_order() -> None:

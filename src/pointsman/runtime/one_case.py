@@ -14,7 +14,7 @@ from typing import Any, cast
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.rules import finish, otherwise
 from pointsman.definition.state import State
-from pointsman.errors import Refused
+from pointsman.errors import PointsmanError
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, message_of
@@ -143,7 +143,7 @@ class OneCaseEngine:
 
     async def pending(self) -> Pending | None:
         """Return the open pause, if a person can answer it now."""
-        with suppress(Refused):
+        with suppress(PointsmanError):  # this code may lack the process or the version, or the fields may not fit it
             return await self.decisions.pending(self._store.record.row.id) if self._store.record.row.status is Status.WAITING else None
         return None
 
