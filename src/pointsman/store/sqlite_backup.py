@@ -89,7 +89,7 @@ def _refuse_mirror(path: Path) -> None:
         if mirrors(connection):
             raise StoreError(
                 f"{path} is a mirror of cases on Restate, which no backup can bring back; back up the data of that server instead, and make the"
-                " mirror again with `pointsman restate mirror`."
+                " mirror again with `pointsman restate mirror --admin URL`."
             )
 
 
