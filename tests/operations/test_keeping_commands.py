@@ -3,13 +3,12 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman import Engine, Process, Retention, Searchable, State, finish, open_blocking, open_reader, otherwise, park, when
 from pointsman.definition.state import Blob
 from pointsman.testing.clock import ManualClock
@@ -39,10 +38,8 @@ def db(tmp_path: Path) -> Path:
 
 
 def pointsman(*arguments: object) -> Any:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    environment = {name: value for name, value in environment.items() if not name.startswith("POINTSMAN")}
-    command = [sys.executable, "-m", "pointsman.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN")}
+    return interpreter.run("-m", "pointsman.cli.main", *arguments, env=environment, cwd=Path(__file__).parent)
 
 
 def cases(db: Path) -> list[int]:
