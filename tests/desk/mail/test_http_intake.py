@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+import interpreter
 from pointsman import Busy, Started, SystemClock
 from pointsman.testing.clock import ManualClock
 from pointsman_desk.config import SAMPLE
@@ -109,13 +110,16 @@ def test_a_desk_that_takes_too_long_says_when_to_come_again(monkeypatch: pytest.
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
 
 
+def serving(folder: Path, port: int) -> list[str]:
+    file = folder / "desk.toml"
+    file.write_text(f'home = "{folder / "desk"}"\n[http]\nport = {port}\nsecret_env = "INTAKE_KEY"\n', encoding="utf-8")
+    return ["-m", "pointsman_desk.cli.main", "serve", "--port", "0", "--json", "--config", str(file)]
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     [port] = free_ports(1)
-    file = folder / "desk.toml"
-    file.write_text(f'home = "{folder / "desk"}"\n[http]\nport = {port}\nsecret_env = "INTAKE_KEY"\n', encoding="utf-8")
-    arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "serve", "--port", "0", "--json", "--config", str(file)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, *serving(folder, port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             process.stdout.readline()  # it has looked around once, so it listens
@@ -154,9 +158,8 @@ def test_a_desk_that_is_running_answers_when_the_mail_has_its_case(tmp_path: Pat
 def test_a_desk_without_a_good_key_does_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, told: str) -> None:
     monkeypatch.setenv("INTAKE_KEY", secret)
 
-    with running(tmp_path) as (process, _):
-        _, said = process.communicate(timeout=BOUND_SECONDS)
+    done = interpreter.run(*serving(tmp_path, *free_ports(1)))
 
-    assert process.returncode == 1
-    assert told in said.replace("\n", " ")
-    assert "Traceback" not in said
+    assert done.returncode == 1
+    assert told in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
