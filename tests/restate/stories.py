@@ -47,11 +47,11 @@ def letter(number: int) -> Letter:
 
 
 def end(row: Mapping[str, Any], fields: Mapping[str, Any], effects: list[Any], events: list[str]) -> End:
-    """The end of a case, without what differs: keys, numbers, times, and the order in which branches end."""
+    """The end of a case, without what differs: keys, numbers, times, and how often the case decides anew what has not changed."""
     reason = re.sub(r"[0-9a-f]{20,}|[0-9]+", "N", row["reason"] or "")
     plain = {**json.loads(to_json(fields)), **({"nap": 0} if "nap" in fields else {})}
     ledger = sorted((entry["effect"], str(entry["status"]), entry["attempts"]) for entry in effects)
-    kinds = tuple(sorted(str(kind) for kind in events if not kind.startswith(NOT_COMPARED)))
+    kinds = tuple(sorted({str(kind) for kind in events if not kind.startswith(NOT_COMPARED)}))
     return End(row["process"], row["status"], row["outcome"], reason, json.dumps(plain, sort_keys=True), json.dumps(ledger), kinds)
 
 
