@@ -1,11 +1,18 @@
 """A redrive with corrected fields is audited, and every field computed from them is computed again."""
 
 import json
+from random import Random
 
 import pytest
 from places import Place, run
 
 from pointsman import Engine, Process, Refused, Retry, State, Status, finish, otherwise, when
+from pointsman.kernel.case import loaded_case
+from pointsman.kernel.happenings import Redriven
+from pointsman.kernel.machine import Plan, advance
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.program import program_of
+from pointsman.kernel.rows import CaseRow, FieldRow, FieldWrite, MessageRow, MessageStatus
 
 
 class Order(State):
@@ -89,3 +96,68 @@ def test_a_correction_that_does_not_fit_is_refused_and_changes_nothing(place: Pl
             assert await engine.case(case) == before
 
     run(main())
+
+
+class Claim(State):
+    text: str
+    agreed: bool | None = None
+    paid: str | None = None
+    opinion: str | None = None
+
+
+def claiming() -> Process[Claim]:
+    process = Process("claiming", Claim)
+    process.accept(str, writes="text", correlate=lambda _: "one", name="came", starts=lambda text: {"text": text})
+    decide = process.pause(writes="agreed", answer=bool, shows=("text",))
+
+    @process.node(writes="opinion")
+    async def judge(text: str) -> str:
+        return f"of {text}"
+
+    @process.node(writes="paid", retry=Retry(attempts_max=1))
+    async def pay(agreed: bool) -> str:
+        raise RuntimeError("the bank is closed")
+
+    process.rules(
+        when("not judged", lambda c: c.opinion is None, judge),
+        when("not decided", lambda c: c.agreed is None, decide),
+        when("not paid", lambda c: c.paid is None, pay),
+        otherwise(finish("done")),
+    )
+    return process
+
+
+async def parked_claim(engine: Engine) -> int:
+    case = (await engine.send("claiming", "a broken cup")).case
+    assert case is not None
+    await engine.wait_until_resting(case)
+    await engine.resume((await engine.pending(case)).token, True, by="anna")
+    assert (await engine.wait_until_resting(case)).status is Status.PARKED
+    return case
+
+
+def test_an_answer_that_an_operator_withdraws_is_gone_although_the_engine_has_not_read_it(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(claiming()) as engine:
+            case = await parked_claim(engine)
+        async with place.open(claiming()) as engine:
+            await engine.redrive(case, by="otto", why="anna was mistaken", fields={"agreed": None})
+            assert (await engine.wait_until_resting(case)).status is Status.WAITING
+
+            assert "agreed" not in {row.field for row in await engine.reader.fields(case)}
+
+    run(main())
+
+
+def test_a_correction_that_a_message_makes_void_leaves_no_earlier_value() -> None:
+    program = program_of(claiming())
+    row = CaseRow(1, "claiming", 1, status=Status.PARKED, revision=3, step="pay", inbox=1)
+    fields = [FieldRow("text", '"a broken cup"', "", 1), FieldRow("opinion", '"of a broken cup"', "judge", 2)]
+    message = MessageRow(1, "claiming", "came", None, "one", 1, MessageStatus.PENDING, '"two broken cups"', 5.0)
+
+    case = loaded_case(program.process, row, fields, corrected=["opinion"]).having((message,))
+    plan = advance(program, case, Redriven("otto", "his own view", {"opinion": "of a cup"}), 6.0, Random(7), Offer(place=False))
+
+    assert isinstance(plan, Plan)
+    assert plan.transition is not None
+    assert [write for write in plan.transition.fields if write.field == "opinion"] == [FieldWrite("opinion", None, "")]

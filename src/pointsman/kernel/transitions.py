@@ -325,7 +325,7 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
             items = cell.added_since(was) if isinstance(was, LogCell) else None
         rows[name] = FieldWrite(name, cell.text, cell.writer) if items is None else FieldWrite(name, items, cell.writer, appends=True)
     for name in cleared:
-        rows[name] = FieldWrite(name, None, before[name].writer)
+        rows[name] = FieldWrite(name, None, before[name].writer if name in before else "")
     return [*rows.values()]
 
 
