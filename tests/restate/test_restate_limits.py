@@ -11,6 +11,7 @@ import pytest
 from objects_in_memory import Died, Objects
 
 from pointsman import AtLeastOnce, Context, Failure, Limit, NotSent, Process, Retry, State, finish, otherwise, parallel, quorum, when
+from pointsman.restate import objects
 from pointsman.restate.limits import GIVEN, WANTED, PermitGiven, PermitWanted
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -263,3 +264,35 @@ def test_a_permit_that_the_first_case_no_longer_waits_for_goes_to_the_next_one()
         assert (await cluster.call("show", "questions:2"))["outcome"] == "sent"
 
     asyncio.run(story())
+
+
+def test_a_turn_whose_handler_waits_for_a_permit_is_kept_however_many_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "LEFT_MAX", 1)
+    opened, waits = asyncio.Event(), asyncio.Event()
+
+    class Slow(Objects):
+        async def call(self, handler: str, key: str, arg: Any = None) -> Any:
+            if handler == "take_permit" and not opened.is_set():
+                waits.set()
+                await opened.wait()
+            return await super().call(handler, key, arg)
+
+    cluster = Slow(ManualClock())
+    cluster.serve(Work([questions(Limit("llm", concurrency=1))], {"calls": Calls()}, clock=cluster.clock, random=Random(7)))
+
+    async def story() -> dict[str, Any]:
+        for number in (1, 2):
+            await cluster.call("start", f"questions:{number}", {"seed": str(number), "inputs": {"text": "why"}})
+        first = asyncio.create_task(cluster.work_once())
+        await waits.wait()
+        second = asyncio.create_task(cluster.work_once())
+        await asyncio.sleep(0)
+        opened.set()
+        await asyncio.gather(first, second)
+        shown: dict[str, Any] = await cluster.call("show", "questions:1")
+        return shown
+
+    shown = asyncio.run(story())
+
+    assert shown["interruptions"] == 0
+    assert shown["fields"]["reply"] == "WHY"

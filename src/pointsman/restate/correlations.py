@@ -51,14 +51,13 @@ class Correlations:
         self._take = self.object.handler("take")(self.take)
         self.leaves = self.object.handler("left")(self.left)
 
-    async def send(self, ctx: Context, asked: dict[str, Any]) -> dict[str, Any]:
+    async def send(self, ctx: Context, asked: dict[str, Any]) -> Any:
         """Deliver a message to the open case with its correlation key, or start a case with it."""
         routed, refused = await ctx.run_typed("route", partial(attempt, partial(self._routed, asked)), RunOptions(_ROUTED))
         if routed is None:
             assert refused is not None
             raise refusal(refused)
-        told: dict[str, Any] = await ctx.object_call(self._take, routed[0], _MESSAGE.plain(routed[1]))
-        return told
+        return await ctx.object_call(self._take, routed[0], _MESSAGE.plain(routed[1]))
 
     async def _routed(self, asked: dict[str, Any]) -> tuple[str, Message]:
         """A message and the key of the object of its correlation key."""

@@ -102,7 +102,8 @@ class _Handlers:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._begun: dict[str, Turn] = {}  # by the number of the invocation: turns go on while the server is away
+        # By the number of the invocation: a turn, which goes on while the server is away, and the handler that asks for its steps.
+        self._begun: dict[str, tuple[Turn, asyncio.Task[Any]]] = {}
         self.handles: Mapping[str, Any] = {}
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class _Handlers:
         self._forget(invocation)
 
     def _forget(self, invocation: str) -> None:
-        left = self._begun.pop(invocation, None)
+        left, _ = self._begun.pop(invocation, (None, None))
         if left is not None:
             left.close()
 
@@ -149,12 +150,18 @@ class _Handlers:
         The journal has a next entry only if an earlier run of the invocation has asked for it. That it has it is not waited for, so a death may go
         uncounted. What a call may have done is known from the record: the intent of an effect is in the journal before its call begins.
         """
-        if invocation not in self._begun and not restate_context_is_replaying.get():
-            oldest = next(iter(self._begun), None)
-            if oldest is not None and len(self._begun) >= LEFT_MAX and all(step.done() for step in self._begun[oldest].steps):
-                self._forget(oldest)
-            self._begun[invocation] = Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}")
-        return self._begun.get(invocation)
+        turn, _ = self._begun.get(invocation, (None, None))
+        if turn is None and not restate_context_is_replaying.get():
+            if len(self._begun) >= LEFT_MAX:
+                oldest, (left, handler) = next(iter(self._begun.items()))
+                if all(
+                    one.done() for one in (handler, *left.steps)
+                ):  # between two steps, a handler waits for the journal or for another object
+                    self._forget(oldest)
+            turn = Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}")
+        if turn is not None:
+            self._begun[invocation] = turn, cast("asyncio.Task[Any]", asyncio.current_task())
+        return turn
 
     async def _take(
         self, invocation: str, begun: Turn | None, record: Record, number: int, brought: Permitted | ChildFound | None
@@ -177,9 +184,8 @@ class _Handlers:
         """Put a message into the inbox of the case."""
         message = _MESSAGE.of(asked)
         told = await self._change(ctx, lambda turn: turn.take_in(message))
-        to = message.post.to
-        if not told["taken"] and to.case is None:
-            self._leave(ctx, place_of(to.process, to.tenant, to.correlation), told["case"], [message])
+        if not told["taken"] and message.post.to.case is None:
+            self._leave(ctx, place_of(*message.post.to[:3]), told["case"], [message])
         return told
 
     async def nudge(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
