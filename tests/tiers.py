@@ -19,9 +19,9 @@ def seed() -> int:
     return figure("SEED", 7)
 
 
-def tried(number: int, *what: object, short: int = 4) -> bool:
-    """Whether a run breaks the engine at the point of this number: at one by chance in each `short`, or at all, if POINTSMAN_ONE_IN is 1."""
-    place, within = divmod(number, one_in := figure("ONE_IN", short))
+def tried(number: int, *what: object) -> bool:
+    """Whether a run breaks the engine at the point of this number: at one by chance in each four, or at all, if POINTSMAN_ONE_IN is 1."""
+    place, within = divmod(number, one_in := figure("ONE_IN", 4))
     return Random(f"{seed()} {what} {place}").randrange(one_in) == within
 
 

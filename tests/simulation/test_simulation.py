@@ -18,7 +18,7 @@ from schedule import run
 
 from tiers import figure
 
-SCHEDULES = figure("SCHEDULES", 100)
+SCHEDULES = figure("SCHEDULES", 200)
 OF_ENTRYPOINTS = max(SCHEDULES // 30, 20)  # so many as take a twentieth of the time; in a short run, more
 WORKERS = os.cpu_count() or 1
 RUN = Path(__file__).parent / "run.py"

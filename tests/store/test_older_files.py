@@ -157,7 +157,7 @@ def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the
     with scratch() as folder:
         session = worked(folder, files, Told(), seed(), 0)
         chance, opened = random.Random(seed()), Opened(folder)
-        found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, figure("OLDER_IMAGES", 1))]
+        found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, figure("OLDER_IMAGES", 4))]
 
     assert len(session.record) > 200  # the changed tables have a hundred pages, and each is written to the log and to the file
     assert not [place for place in found if place[1]]
