@@ -1,7 +1,7 @@
 """The virtual object of a correlation key: it knows the open case with that key, and keeps the messages that no case takes yet.
 
 A message comes to the service first, which calls the author's functions: what is the correlation key, and with what would a case start. The object of
-the key then sends the message to its open case, or starts one. A case that has ended sends back what it did not take in, and says that it has ended.
+the key then sends the message to its open case, or starts one. A case that ends says so once, and sends back the messages that it has not taken in.
 """
 
 import json

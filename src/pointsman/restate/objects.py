@@ -154,9 +154,8 @@ class _Handlers:
         if turn is None and not restate_context_is_replaying.get():
             if len(self._begun) >= LEFT_MAX:
                 oldest, (left, handler) = next(iter(self._begun.items()))
-                if all(
-                    one.done() for one in (handler, *left.steps)
-                ):  # between two steps, a handler waits for the journal or for another object
+                # Between two steps, a handler waits for the journal or for another object, and will ask for the next one.
+                if all(one.done() for one in (handler, *left.steps)):
                     self._forget(oldest)
             turn = Turn(self._work, record, f"{self._work.random.getrandbits(NONCE_BITS):x}")
         if turn is not None:

@@ -49,7 +49,10 @@ class Application:
         await self._asgi({"type": "http", "path": "/health", "headers": []}, nothing, nothing)
 
     async def drain(self, seconds: float) -> None:
-        """Begin no more steps, but take the short invocations that those under way may wait for. Let them end, and cancel those that have not after so many `seconds`."""
+        """Begin no more steps, but take the short invocations that those under way may wait for.
+
+        Let those under way end, and cancel those that have not ended after so many `seconds`.
+        """
         self._refuses = ("/step",)
         while self._under_way:
             await asyncio.wait(self._under_way, timeout=seconds)
