@@ -26,16 +26,15 @@ SAME = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[tuple[Engine, Accounts, httpx.AsyncClient]]:
-    """A desk with a viewer, an approver and an admin, and a case that waits."""
+    """A desk with a viewer, an approver and an admin, and a case that waits. For whoever signs in, no time passes: a wait after slips never ends."""
     accounts = Accounts(folder / "accounts", Random(7), PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     for name, role in (("vera", Role.VIEWER), ("ada", Role.APPROVER), ("root", Role.ADMIN)):
         accounts.put_user(name, role, PASSWORD, 1.0)
     async with Engine.open(folder / "cases.db", [claims]) as engine:
         started = await engine.start(claims, {"text": "fire"})
         await engine.wait_until_resting(started.case)
-        app = create_app(
-            engine, SignedIn(accounts, engine.clock, TOKEN, "ops"), pages(), record=lambda *entry: accounts.record(*entry, 1.0)
-        )
+        access = SignedIn(accounts, ManualClock(), TOKEN, "ops")
+        app = create_app(engine, access, pages(), record=lambda *entry: accounts.record(*entry, 1.0))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=SAME) as client:
             yield engine, accounts, client
     accounts.close()
