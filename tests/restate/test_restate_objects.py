@@ -434,6 +434,21 @@ def test_an_invocation_takes_few_steps_and_one_that_is_slow_lets_others_come_bet
     assert cluster.objects.longest <= 30
 
 
+def test_the_wait_for_other_cases_between_two_steps_does_not_count_as_time_of_the_steps() -> None:
+    cluster, cases = Cluster(), 10
+    cluster.serve(counting(cluster.objects.clock, 0.01))
+
+    async def story() -> None:
+        for case in range(cases):
+            await cluster.objects.call("start", f"count:{case}", {"seed": str(case), "inputs": {"name": "sheep"}})
+        for _ in range(3):
+            await asyncio.gather(*(cluster.objects.work_once() for _ in range(cases)))
+
+    asyncio.run(story())
+
+    assert [asyncio.run(cluster.objects.call("show", f"count:{case}"))["outcome"] for case in range(cases)] == ["counted"] * cases
+
+
 def test_a_case_that_takes_long_to_read_goes_on() -> None:
     cluster = Cluster()
     cluster.serve(heavy(cluster.objects.clock))

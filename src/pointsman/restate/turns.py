@@ -131,13 +131,11 @@ class Turn:
 
     def step(self, brought: Permitted | ChildFound | None = None) -> None:
         """Go on until there is something for the journal. `brought` is what the step before wanted."""
-        clock = self._work.clock
         if self._driving is None:
-            self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - clock.now())  # this clock is behind the server's
+            self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - self._work.clock.now())  # this clock is behind the server's
             self._driving = asyncio.create_task(self._drive())
             self._driving.add_done_callback(self._ended)
         else:
-            self._begun = clock.monotonic()
             self._brought.set_result(brought)
         self.steps.append(asyncio.get_running_loop().create_future())
 
@@ -181,7 +179,9 @@ class Turn:
             self._brought = asyncio.get_running_loop().create_future()
             self._spent += self._work.clock.monotonic() - self._begun
             self.steps[-1].set_result(self.result())
-            return await self._brought
+            brought = await self._brought
+            self._begun = self._work.clock.monotonic()  # not earlier: the event loop may have many others to go on with first
+            return brought
 
     async def _start_child(self, session: CaseSession, name: str, inputs: Mapping[str, Any], key: str) -> int:
         row, child = session.case.row, session.process.steps[session.case.row.step or ""]
