@@ -21,11 +21,8 @@ def w1(folder: Path, *, concurrency: int, seconds: float) -> Figures:
     return stored_steps(folder, SERVICE, begin, concurrency=concurrency, seconds=seconds)
 
 
-def stored_steps(
-    folder: Path, app: str, begin: Callable[[Server, int], None], ended: Callable[[Server, int], None] | None = None,
-    *, concurrency: int, seconds: float,
-) -> Figures:  # fmt: skip
-    """Let cases begin. If a service tells of an end before that is durable, `ended` returns when it is."""
+def stored_steps(folder: Path, app: str, begin: Callable[[Server, int], None], *, concurrency: int, seconds: float) -> Figures:
+    """Let cases begin; the service tells when the last step of a case is durable."""
     with started(folder, app) as server, ThreadPoolExecutor(min(concurrency, CLIENTS_MAX)) as threads:
 
         async def main() -> tuple[int, float]:
@@ -43,8 +40,6 @@ def stored_steps(
                 told = ends[case] = loop.create_future()
                 await loop.run_in_executor(threads, begin, server, case)
                 await told
-                if ended is not None:
-                    await loop.run_in_executor(threads, ended, server, case)
 
             threading.Thread(target=hear, daemon=True).start()
             await asyncio.gather(*(once(FIRST_WARM + case) for case in range(concurrency)))  # opens the connections

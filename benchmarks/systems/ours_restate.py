@@ -1,4 +1,4 @@
-"""Pointsman on Restate, with everything on. The service says when the last step of a case is made; then the case is asked whether it has ended."""
+"""Pointsman on Restate, with everything on. A step more than is counted tells that the last one is durable, as the bare object's `ended` does."""
 
 import time
 from pathlib import Path
@@ -13,12 +13,7 @@ LOOK_SECONDS = 0.001  # from a look at a case that has not ended to the next one
 
 
 def w1(folder: Path, *, concurrency: int, seconds: float) -> Figures:
-    def ended(server: Server, case: int) -> None:
-        _until(server, "six-steps", case, "done")
-
-    return stored_steps(
-        folder, APP, lambda server, case: _start(server, "six-steps", case), ended, concurrency=concurrency, seconds=seconds
-    )  # fmt: skip
+    return stored_steps(folder, APP, lambda server, case: _start(server, "six-steps", case), concurrency=concurrency, seconds=seconds)
 
 
 def w4(folder: Path, *, cases: int) -> Figures:

@@ -20,10 +20,16 @@ class Mail(State):
     validate_: dict[str, Any] | None = None
     approval: str | None = None
     send: dict[str, Any] | None = None
+    told: bool | None = None  # where a step more tells of the end
 
 
-def six_steps(*, approved: bool = False, result: Callable[[str, int], dict[str, Any]] = payload) -> Process[Mail]:
-    """Six nodes, chosen by rules; with a person's approval before the last one if `approved`. `result` makes what a step of a case writes."""
+def six_steps(
+    *, approved: bool = False, result: Callable[[str, int], dict[str, Any]] = payload, tell: Callable[[int], None] | None = None
+) -> Process[Mail]:
+    """Six nodes, chosen by rules; with a person's approval before the last one if `approved`. `result` makes what a step of a case writes.
+
+    With `tell`, a seventh node calls it, which tells that the sixth is durable.
+    """
     process = Process("approved-steps" if approved else "six-steps", Mail)
 
     @process.node(writes="ingest")
@@ -50,6 +56,12 @@ def six_steps(*, approved: bool = False, result: Callable[[str, int], dict[str, 
     async def send(case: int) -> dict[str, Any]:
         return result("send", case)
 
+    @process.node(writes="told")
+    async def told(case: int) -> bool:
+        assert tell is not None
+        tell(case)
+        return True
+
     approve = process.pause(name="approve", writes="approval", answer=str, shows=("draft",))
     process.rules(
         when("nothing was ingested", lambda c: c.ingest is None, ingest),
@@ -59,6 +71,7 @@ def six_steps(*, approved: bool = False, result: Callable[[str, int], dict[str, 
         when("it is not validated", lambda c: c.validate_ is None, validate),
         when("nobody has approved it", lambda c: approved and c.approval is None, approve),
         when("it is not sent", lambda c: c.send is None, send),
+        when("nobody was told", lambda c: tell is not None and c.told is None, told),
         otherwise(finish("sent")),
     )
     return process
