@@ -16,6 +16,7 @@ from restate import TerminalError
 from trips import trips
 
 from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, parallel, when
+from pointsman.kernel.rows import CaseRow
 from pointsman.restate.turns import STEPS_SECONDS
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -156,6 +157,26 @@ def test_a_cancelled_case_cancels_its_child() -> None:
         assert (await cluster.objects.call("show", "trips:1"))["status"] == "cancelled"
 
     asyncio.run(story())
+
+
+def test_a_child_that_was_called_off_counts_as_cancelled_before_it_is() -> None:
+    async def story() -> tuple[str, str]:
+        cluster = Cluster()
+        cluster.serve(*trips(waits=True))
+        await cluster.objects.call("start", "trips:1", {"seed": "one", "inputs": {"country": "france"}})
+        await cluster.soon()
+        [child] = [key for key in cluster.objects.states if key.startswith("visas:")]
+        await cluster.objects.call("cancel", "trips:1", {"by": "otto", "why": "no trip"})
+        await cluster.objects.work_once()  # it has the message
+
+        seed = json.loads(cluster.objects.states[child]["case"])["seed"]
+        told = await cluster.objects.call("start", child, {"seed": seed, "home": "trips:1"})
+
+        return (await cluster.objects.call("show", child))["status"], CaseRow(*told["child"][0]).status
+
+    shown, told = asyncio.run(story())
+
+    assert (shown, told) == ("ready", "cancelled")
 
 
 @pytest.mark.parametrize("item", ITEMS)

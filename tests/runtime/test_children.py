@@ -173,6 +173,32 @@ def test_new_inputs_cancel_the_child_and_start_another_one(place: Place) -> None
     run(main())
 
 
+def test_the_end_of_a_child_that_was_called_off_does_not_wake_its_parent(place: Place) -> None:
+    async def main() -> None:
+        child = shipping()
+        process = Process("asked", Order)
+        ship = process.child(child, lambda_inputs, writes="shipment", result="label", name="ship")
+        process.accept(str, writes="address", correlate=lambda m: "one")
+        process.rules(
+            when("near", lambda c: c.address == "near", park("somebody must look")),
+            when("not shipped", lambda c: c.shipment is None, ship),
+            otherwise(finish("done")),
+        )
+        async with place.open(process, child, resources={"world": World()}) as engine:
+            case = (await engine.start("asked", Order(address="far"), correlation="one")).case
+            await engine.idle()
+            await engine.send("asked", "near")
+            await engine.idle()
+
+            [one] = await engine.reader.children(case)
+            kinds = [event.kind for event in await engine.reader.events(case=case)]
+            assert one.status is Status.CANCELLED
+            assert kinds[-1] == "parked"
+            assert "child.ended" not in kinds
+
+    run(main())
+
+
 def test_a_child_that_is_cancelled_parks_a_parent_that_needs_its_result(place: Place) -> None:
     async def main() -> None:
         child = shipping()

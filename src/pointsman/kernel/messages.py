@@ -1,7 +1,7 @@
 """Messages: take in a case's pending messages: an author's messages, the ends of children, a parent's cancel."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ PARENT_ENDED = "pointsman.cancel"
 """The names of the messages that cases send each other; authors cannot use them."""
 
 CALLED_OFF = "its parent no longer waits for it"
-"""The reason of a parent's cancel. The end of such a child is not reported to the parent."""
+"""The reason of a parent's cancel. The end of such a child is not reported to the parent, but older files may have such a report."""
 
 
 class Received(NamedTuple):
@@ -66,6 +66,11 @@ def received(at: Moment) -> Received:
         cancel=next((one.event for _, one in taken if one.cancels), None),
         park=next((one.park for _, one in taken if one.park), None),
     )
+
+
+def called_off(messages: Iterable[MessageRow]) -> bool:
+    """Whether the parent of the case no longer waits for it, as these pending messages say."""
+    return any(message.name == PARENT_ENDED for message in messages)
 
 
 def touch(at: Moment, node: AnyNode) -> bool:
@@ -205,8 +210,8 @@ def _child_ended(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
     step = at.case.row.step
     child = at.process.steps.get(step or "")
     facts = {"child": end["case"], "status": end["status"], "fields": []}
-    called_off = (end["status"], end["outcome"]) == (Status.CANCELLED, CALLED_OFF)
-    if called_off or not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
+    was_called_off = (end["status"], end["outcome"]) == (Status.CANCELLED, CALLED_OFF)
+    if was_called_off or not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
         return _One(Event(Kind.CHILD_ENDED, step, facts=facts), MessageStatus.PASSED)
     event, park = child_end(at, child, end, at.case.ends.get(end["case"], {}))
     return _One(event, park=park)

@@ -22,7 +22,7 @@ from pointsman.kernel.effects import intended
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Block, Next, standing_after
 from pointsman.kernel.guarding import usage_in
-from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, child_key
+from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, called_off, child_key
 from pointsman.kernel.migrate import Migrated
 from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import (
@@ -268,15 +268,16 @@ def _ends(case: Case, t: Transition) -> bool:
 
 
 def _posts(at: Moment, t: Transition, after: Next | None) -> list[Post]:
-    """The messages of the case to its parent and its children."""
-    posts = [] if at.case.row.parent is None or not _ends(at.case, t) else [_to_parent(at.case.row, at.case.row.parent, t)]
+    """The messages of the case to its parent, unless that has called it off, and to its children."""
+    reports = at.case.row.parent is not None and _ends(at.case, t) and not called_off(at.case.messages)
+    posts = [_to_parent(at.case.row, t)] if reports else []
     return posts + _to_children(at, t, after) if at.case.children else posts
 
 
-def _to_parent(row: CaseRow, parent: int, t: Transition) -> Post:
+def _to_parent(row: CaseRow, t: Transition) -> Post:
     """The message of an ended case to its parent."""
     end = {"key": row.key, "case": t.case, "status": t.status, "outcome": t.outcome or t.reason}
-    return Post(Address(row.process, case=parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)
+    return Post(Address(row.process, case=row.parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)
 
 
 def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:

@@ -28,6 +28,7 @@ from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import hide_fields
+from pointsman.kernel.messages import called_off
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import AT_REST, Status
 from pointsman.restate.blobs import blob_service
@@ -309,9 +310,10 @@ class _Handlers:
 
 
 def _as_child(record: Record) -> dict[str, Any]:
-    """What a parent is told of its child."""
+    """What a parent is told of its child. One that it has called off counts as cancelled, because its end is not reported."""
+    row = record.row._replace(status=Status.CANCELLED) if called_off(record.messages) else record.row
     fields = {name: row for name, row in record.fields.items() if name == record.result}
-    return {"child": _FOUND.plain(ChildFound(record.row, fields))}
+    return {"child": _FOUND.plain(ChildFound(row, fields))}
 
 
 def _asked(pending: Pending | None, private: frozenset[str]) -> Any:

@@ -14,7 +14,7 @@ from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, message_of
 from pointsman.kernel.hiding import hiding, leaves
 from pointsman.kernel.inputs import check_keys, input_cells
-from pointsman.kernel.messages import PARENT_ENDED, accept_of, accepted, first_cells
+from pointsman.kernel.messages import accept_of, accepted, called_off, first_cells
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
@@ -83,9 +83,9 @@ class Starts:
         first, number = key, 1
         row = parent.case.row
         while (known := await self._store.case_by_key(process, key, tenant=row.tenant)) is not None:
-            called_off = any(message.name == PARENT_ENDED for message in await self._store.messages(known.id))
+            pending = await self._store.messages(known.id)
             now = await self._store.case(known.id)  # it may have taken in its cancel before its messages were read
-            if now is not None and now.status is not Status.CANCELLED and not called_off:
+            if now is not None and now.status is not Status.CANCELLED and not called_off(pending):
                 break
             number += 1
             key = f"{first}/{number}"
