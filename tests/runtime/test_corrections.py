@@ -136,6 +136,20 @@ async def parked_claim(engine: Engine) -> int:
     return case
 
 
+def test_a_correction_to_the_present_value_clears_nothing_although_the_engine_has_not_read_it(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(claiming()) as engine:
+            case = await parked_claim(engine)
+            [before] = [row for row in await engine.reader.fields(case) if row.field == "opinion"]
+        async with place.open(claiming()) as engine:
+            await engine.redrive(case, by="otto", why="the same again", fields={"text": "a broken cup"})
+            await engine.wait_until_resting(case)
+
+            assert before in await engine.reader.fields(case)
+
+    run(main())
+
+
 def test_an_answer_that_an_operator_withdraws_is_gone_although_the_engine_has_not_read_it(place: Place) -> None:
     async def main() -> None:
         async with place.open(claiming()) as engine:
@@ -160,4 +174,4 @@ def test_a_correction_that_a_message_makes_void_leaves_no_earlier_value() -> Non
 
     assert isinstance(plan, Plan)
     assert plan.transition is not None
-    assert [write for write in plan.transition.fields if write.field == "opinion"] == [FieldWrite("opinion", None, "")]
+    assert [write for write in plan.transition.fields if write.field == "opinion"] == [FieldWrite("opinion", None, "judge")]

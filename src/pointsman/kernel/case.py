@@ -118,7 +118,7 @@ def loaded_case(
     """A stored case, as a case of this version of the process. With `cells` its fields are known already.
 
     Raises VersionNotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field or a
-    required input has none. Fields that are about to be `corrected` are not read.
+    required input has none. Fields that are about to be `corrected` need not fit.
     """
     migrated = None
     if row.version != process.version:
@@ -127,7 +127,7 @@ def loaded_case(
     try:
         if cells is None:
             with hiding(partial(_private_texts, process, fields)):
-                cells = _sound_cells(process, [row for row in fields if row.field not in corrected], corrected)
+                cells = _sound_cells(process, fields, corrected)
     except ValueRefused as error:
         if migrated is None:
             raise ValueRefused(f"{error}; {UNFIT}") from None
@@ -156,8 +156,14 @@ def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: 
 
 
 def _sound_cells(process: AnyProcess, fields: Sequence[FieldRow], corrected: Collection[str]) -> dict[str, Cell]:
-    """Decode stored fields. Raises ValueRefused, also if a required field is missing."""
-    cells = cells_of(process, fields)
+    """Decode stored fields. Raises ValueRefused, also if a required field is missing. What is to be `corrected` and does not fit has no value."""
+    cells = cells_of(process, [row for row in fields if row.field not in corrected])
+    for row in fields:
+        if row.field in corrected:
+            try:
+                cells |= cells_of(process, [row])
+            except ValueRefused:
+                cells[row.field] = Cell(None, row.text, process.called(row.writer))
     missing = codec_of(process.state).missing({*cells, *corrected})
     if missing is not None:
         erased = "; its content was erased" if not fields and not corrected else ""

@@ -86,8 +86,6 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
         decision = decision or _turns(process, steps, turning) or program.next(snapshot.case, cells)
         turning = (*turning, decision.rule)
     cleared = () if before.keys() <= cells.keys() else tuple(sorted(before.keys() - cells.keys()))
-    if event is not None and event.kind is Kind.REDRIVEN and (gone := {*event.writes, *dropped} - cells.keys()):
-        cleared = tuple(sorted({*cleared, *gone}))  # a correction does not read the value that it replaces, so it is not in `before`
     after = Next(Snapshot(snapshot.case, cells, snapshot.revision + 1, steps + 1, turning), decision, cleared, written, dropped)
     return after if not decision.writes else _with_writes(after, decision.writes)
 

@@ -321,12 +321,11 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
             continue
         items = None
         if isinstance(cell, LogCell):
-            # A correction does not read the value that it replaces, so the store may have a log that is missing here.
             was = before.get(name) if name not in rows else None
             items = cell.added_since(was) if isinstance(was, LogCell) else None
         rows[name] = FieldWrite(name, cell.text, cell.writer) if items is None else FieldWrite(name, items, cell.writer, appends=True)
     for name in cleared:
-        rows[name] = FieldWrite(name, None, before[name].writer if name in before else "")
+        rows[name] = FieldWrite(name, None, before[name].writer)
     return [*rows.values()]
 
 
