@@ -42,7 +42,7 @@ from pointsman import (
 STEPS = 5
 KINDS = ("node", "plain", "effect", "effect", "pause", "nap", "both", "each", "child")
 ONCE = {"pause", "nap", "each", "child"}
-SAID = ("answer", "answer", "edit", "cancel", "redrive", "correct", "resolve", "letter", "letter", "assign", "wait")
+SAID = ("answer", "answer", "edit", "cancel", "redrive", "correct", "resolve", "letter", "letter", "start", "start", "assign", "wait")
 WAYS = ("append", "supersede", "hold", "new_case")
 LIMITS = (None, None, Limit("narrow", concurrency=1), Limit("slow", per_second=2.0), Limit("wide", concurrency=3))
 TEXT = str | Failure | None
@@ -58,12 +58,20 @@ class Said(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A process whose cases start with letters, its child's, and what is said."""
+    """A process whose cases start with letters, or only when they are asked to, its child's, and what is said. A start gives the `first` field."""
 
     number: int
     way: str
     processes: list[Process[Any]]
     said: list[Said]
+    first: str
+
+    def start(self, said: Said) -> dict[str, Any]:
+        """A start: its inputs, its key, which an earlier one may have had, and perhaps a correlation key."""
+        chance = Random(said.chance)
+        key, correlation = f"key {chance.randrange(3)}", chance.choice(("a", "a", "a", "b", None))
+        letter = Letter(id=key, thread="a", text=f"text of {said.chance}")
+        return {"state": {self.first: [letter] if self.first == "letters" else letter}, "key": key, "correlation": correlation}
 
 
 class Outside:
@@ -155,12 +163,13 @@ def small(chance: Random) -> Process[Any]:
 class _Steps:
     """Declares random steps of a process. `first` is the field of its letters."""
 
-    def __init__(self, chance: Random, way: str, kinds: list[str]) -> None:
+    def __init__(self, chance: Random, way: str, kinds: list[str], *, starts: bool) -> None:
         self._chance = chance
         self.first, self._kind = ("letters", Log[Letter]) if way == "append" else ("letter", Letter)
         self.process = Process("story", self._state(kinds))
         self.process.accept(
             Letter, writes=self.first, correlate=lambda letter: letter.thread, key=lambda letter: letter.id, while_open=way, name="letter-came",  # type: ignore[arg-type]
+            starts=starts,
         )  # fmt: skip
         self._child = small(chance)
         self.processes = [self.process, self._child]
@@ -247,7 +256,9 @@ def plot(number: int) -> Plot | None:
     for _ in range(STEPS):
         kinds.append(chance.choice([kind for kind in KINDS if kind not in ONCE or kind not in kinds]))
     way = chance.choice(WAYS)
-    steps = _Steps(chance, way, kinds)
+    if not (starts := chance.random() < 0.7):
+        kinds[0] = "node"  # an engine may begin the first step before it takes in a letter that came early, and so make an effect more
+    steps = _Steps(chance, way, kinds, starts=starts)
     rules = [*steps.lines(), *(steps.rule(place, kind) for place, kind in enumerate(kinds))]
     if "pause" in kinds and chance.random() < 0.5:
         refused = when("refused", lambda c: c.approval is not None and not c.approval.agreed, compensate("refused"))
@@ -260,7 +271,7 @@ def plot(number: int) -> Plot | None:
         Said(chance.choice((11.0, 60.0, 90.0)), chance.choice(SAID), chance.randrange(4), chance.randrange(10**6))
         for _ in range(chance.randrange(3, 9))
     ]
-    return Plot(number, way, steps.processes, said)
+    return Plot(number, way, steps.processes, said, steps.first)
 
 
 def asked(said: Said, shown: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, NamedTuple
 
-from objects_in_memory import Objects
+from objects_in_memory import Objects, client_of
 from plots import Outside, Plot, Said, asked
 from pydantic_core import to_json
 from restate import TerminalError
@@ -19,7 +19,7 @@ from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
 
-NOT_COMPARED = ("permit.", "child.", "node.", "decided")  # they depend on who is faster, or on who else has a place
+NOT_COMPARED = ("permit.", "child.", "node.", "decided", "result.dropped")  # they depend on who is faster, or on who else has a place
 
 
 class End(NamedTuple):
@@ -75,7 +75,13 @@ class OnRestate:
         await self._send(0)
         for number, said in enumerate(self._plot.said, 1):
             await self.cluster.work(until=self.cluster.clock.now() + said.seconds)
-            await (self._send(number) if said.what == "letter" else self._ask(said))
+            match said.what:
+                case "letter":
+                    await self._send(number)
+                case "start":
+                    await self._start(said)
+                case _:
+                    await self._ask(said)
         await self.cluster.work()
         ends = []
         for key, shown in await self.cases():
@@ -89,11 +95,23 @@ class OnRestate:
         return sorted([(key, await self.cluster.call("show", key)) for key in keys], key=lambda one: _in_order(one[1]))
 
     async def _send(self, number: int) -> None:
-        how = await self.cluster.call("send", "", {"process": "story", "message": letter(number).model_dump()})
-        self._told.append(how["how"])
+        told = await self.cluster.call("send", "", {"process": "story", "message": letter(number).model_dump()})
+        await self._tells(told["how"], told["case"])
+
+    async def _start(self, said: Said) -> None:
+        start = self._plot.start(said)
+        async with client_of(self.cluster) as client:
+            started = await client.start("story", start.pop("state"), **start)
+        await self._tells("start", started.case)
+
+    async def _tells(self, what: str, case: int | None) -> None:
+        """Note what somebody is told, and the place of a case among all."""
+        self._told.append(f"{what} {[shown['id'] for _, shown in await self.cases()].index(case) if case else ''}")
 
     async def _ask(self, said: Said) -> None:
         cases = await self.cases()
+        if not cases:
+            return
         key, shown = cases[said.case % len(cases)]
         wanted = asked(said, {**shown, "token": (shown["pause"] or {}).get("token")})
         if wanted is None:
@@ -131,16 +149,32 @@ class OnEngine:
         await self._send(0)
         for number, said in enumerate(self._plot.said, 1):
             await self._world.sleep(said.seconds)
-            await (self._send(number) if said.what == "letter" else self._ask(said))
+            match said.what:
+                case "letter":
+                    await self._send(number)
+                case "start":
+                    await self._start(said)
+                case _:
+                    await self._ask(said)
 
     def _cases(self) -> list[Any]:
         return sorted(self._world.cases(), key=lambda row: _in_order(row._asdict()))
 
     async def _send(self, number: int) -> None:
-        self._told.append((await self._world.send(self._plot.processes[0], letter(number), key=str(number))).how)
+        case, how = await self._world.send(self._plot.processes[0], letter(number), key=str(number))
+        self._tells(how, case)
+
+    async def _start(self, said: Said) -> None:
+        start = self._plot.start(said)
+        self._tells("start", await self._world.start(self._plot.processes[0], start.pop("state"), **start))
+
+    def _tells(self, what: str, case: int | None) -> None:
+        self._told.append(f"{what} {[row.id for row in self._cases()].index(case) if case else ''}")
 
     async def _ask(self, said: Said) -> None:
         world, cases = self._world, self._cases()
+        if not cases:
+            return
         case, token = cases[said.case % len(cases)].id, None
         try:
             token = (await world._insist(lambda engine: engine.pending(case))).token

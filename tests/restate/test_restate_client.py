@@ -82,6 +82,10 @@ def test_the_client_needs_only_httpx() -> None:
         (lambda cases: cases.start("orders", [1]), "process 'orders' cannot start with a list"),
         (lambda cases: cases.start("orders", {"item": "tea"}, key=""), "the key is empty; pass a text, or None for no key."),
         (
+            lambda cases: cases.start("orders", {"item": "tea"}, correlation=""),
+            "the correlation is empty; pass a text, or None for no correlation.",
+        ),
+        (
             lambda cases: cases.start("orders", {"price": nan}),
             "what is given cannot be sent as JSON (Out of range float values are not JSON",
         ),

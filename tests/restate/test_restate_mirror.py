@@ -455,3 +455,23 @@ def test_what_an_operator_does_on_a_mirror_is_done_on_restate_or_refused(shop: S
                 await engine.pause_intake(by="ada", why="a fire")
 
     asyncio.run(story())
+
+
+def test_a_start_by_the_api_of_a_mirror_passes_its_correlation_key_on(shop: Shop) -> None:
+    async def story() -> Any:
+        async with (
+            client_of(shop.objects) as handlers,
+            mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(engine, LocalAccess("ada", "a token"), pages())), base_url="http://127.0.0.1"
+            ) as client,
+        ):
+            asked = {"process": "orders", "state": {"item": "tea"}, "key": "one", "correlation": "ada"}
+            started = (await client.post("/api/v1/cases", json=asked)).json()
+            again = (await client.post("/api/v1/cases", json=asked)).json()
+            return started, again, (await engine.case(started["case"])).correlation
+
+    started, again, correlation = asyncio.run(story())
+
+    assert (started["duplicate"], again) == (False, {**started, "duplicate": True})
+    assert correlation == "ada"

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import Field
 
-from pointsman import PointsmanError, Process, Refused, State, every, finish, otherwise
+from pointsman import Log, PointsmanError, Process, Refused, State, every, finish, otherwise, when
 from pointsman.client.restate_admin import AdminApi
 from pointsman.restate import RestateClient, register, restate_app, serve
 from ports import free_ports
@@ -21,12 +22,28 @@ class Nothing(State):
     pass
 
 
-def process(name: str) -> Process[Nothing]:
+class Chat(State):
+    said: Log[str] = Field(default_factory=list)
+    more: bool | None = None
+
+
+def process(name: str) -> Process[Any]:
+    if name == "chats":
+        chats = Process(name, Chat)
+        chats.accept(str, writes="said", correlate=lambda _: "a", while_open="append", starts=False)
+        more = chats.pause(writes="more", answer=bool, shows=("said",))
+        chats.rules(when("more is said", lambda c: len(c.said) < 2, more), otherwise(finish("done")))
+        return chats
     made = Process(name, Nothing)
     if name == "hourly":
         made.schedule("each hour", every("1h"), inputs={})
     made.rules(otherwise(finish("done")))
     return made
+
+
+def rests(server: Server) -> bool:
+    """Whether the server has nothing to call now."""
+    return not server.query("SELECT id FROM sys_invocation WHERE status NOT IN ('completed', 'scheduled')")
 
 
 @asynccontextmanager
@@ -44,9 +61,7 @@ async def served(server: Server, *names: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         waits.cancel()
-        await asyncio.to_thread(
-            server.until, lambda: not server.query("SELECT id FROM sys_invocation WHERE status NOT IN ('completed', 'scheduled')")
-        )
+        await asyncio.to_thread(server.until, lambda: rests(server))
         stop.set()
         await program
 
@@ -76,6 +91,23 @@ def test_a_program_is_not_registered_that_lacks_a_process_that_was_served_unless
     asyncio.run(story())
 
 
+def test_a_server_takes_a_start_with_a_correlation_key_once_and_messages_find_its_case(restate: Server) -> None:
+    async def story() -> Any:
+        async with served(restate, "chats") as program, RestateClient(restate.ingress) as cases:
+            await register(restate.admin, program, without=["plain", "tea leaves", "hourly"])
+            early = await cases.send("chats", "early")
+            started, again = [await cases.start("chats", {}, key="one", correlation="a") for _ in range(2)]
+            sent = await cases.send("chats", "late")
+            await asyncio.to_thread(restate.until, lambda: rests(restate))
+            return early, started, again, sent, (await cases.show("chats", started.case))["fields"]["said"]
+
+    early, started, again, sent, said = asyncio.run(story())
+
+    assert early == (None, "unmatched")
+    assert (started.duplicate, again, sent) == (False, (started.case, True), (started.case, "delivered"))
+    assert said == ["early", "late"]
+
+
 def test_a_wrong_address_is_refused_with_the_option_to_correct(restate: Server) -> None:
     wrong = [
         ("127.0.0.1:9070", "http://127.0.0.1:1", "'127.0.0.1:9070' is no address of a server; write --admin with http://"),
@@ -91,7 +123,7 @@ def test_a_wrong_address_is_refused_with_the_option_to_correct(restate: Server) 
 
 
 def test_a_program_with_schedules_is_told_to_name_where_the_server_takes_calls(restate: Server) -> None:
-    others = ["plain", "leaves"]  # of other tests on this server
+    others = ["plain", "leaves", "chats"]  # of other tests on this server
 
     async def story() -> None:
         async with served(restate, "hourly") as program:

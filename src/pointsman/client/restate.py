@@ -11,7 +11,20 @@ from pydantic_core import to_jsonable_python
 from pointsman import errors
 from pointsman.client.http import is_address
 from pointsman.client.problems import made
-from pointsman.client.restate_names import BLOBS, NAME, SCHEDULE, SERVICE, key_of, numbers, schedule_key, seed_of
+from pointsman.client.restate_names import (
+    BLOBS,
+    CORRELATION,
+    NAME,
+    SCHEDULE,
+    SERVICE,
+    START_HERE,
+    key_of,
+    numbers,
+    place_of,
+    schedule_key,
+    seed_of,
+)
+from pointsman.client.restate_requests import Start
 from pointsman.definition.state import Blob, State
 from pointsman.errors import InputInvalid, PointsmanError, Refused, StoreAway, StoreError
 from pointsman.kernel.inputs import check_keys
@@ -52,22 +65,25 @@ class RestateClient:
         return [*(await self._answer(HEALTH, method="GET", timeout=HEALTH_SECONDS)).get("services", [])]
 
     async def start(
-        self, process: str, inputs: State | Mapping[str, Any], *, key: str | None = None, tenant: str = "", priority: int = 0
+        self, process: str, inputs: State | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None, tenant: str = "",
+        priority: int = 0,
     ) -> Started:  # fmt: skip
         """Start a case. A second start of the tenant with the same `key` finds the first one's case.
 
-        Without a `key`, a start whose answer was lost may have started a case. Raises InputInvalid and UnknownProcess.
+        Messages whose correlation key is `correlation` go to the case while it is open, also those that came before it. Without a `key`, a start whose answer was lost may have started a case. Raises InputInvalid and UnknownProcess.
         """
         if not isinstance(inputs, Mapping | State):
             kind = type(inputs).__name__
             raise InputInvalid(f"process {process!r} cannot start with a {kind}; give it its state, or a mapping of its inputs.")
-        check_keys(key=key, correlation=None, tenant=tenant, priority=priority)
+        check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
         seed = seed_of(process, tenant, key) if key is not None else f"{random.SystemRandom().getrandbits(SEED_BITS):x}"
         given = dict(inputs) if isinstance(inputs, Mapping) else {name: getattr(inputs, name) for name in inputs.model_fields_set}
-        asked = {"seed": seed, "inputs": given, "key": key, "tenant": tenant, "priority": priority}
+        asked = Start(seed, given, key=key, tenant=tenant, priority=priority, correlation=correlation)._asdict()
+        if correlation is not None:
+            return Started(**await self._post(f"/{CORRELATION}/{place_of(process, tenant, correlation)}/{START_HERE}", (process, asked)))
         for number in numbers(seed):
             answer = await self.call(process, number, "start", asked)
-            if not answer.get("taken"):
+            if not answer.get("other"):
                 return Started(number, answer.get("duplicate", False))
         raise Refused(f"no number is free for a case of {process!r}; start it with another key.")
 

@@ -1,14 +1,15 @@
 """What programs on Restate and their clients share: the names of the objects and services, and the numbers of cases."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
-from pointsman.errors import InputInvalid
 from pointsman.kernel.codec import digest
 
 NAME, SERVICE, CORRELATION, LIMIT = "PointsmanCase", "PointsmanMessages", "PointsmanCorrelation", "PointsmanLimit"
 """The names of the virtual object of cases, of the service that takes messages, and of the virtual objects of correlation keys and limits."""
+
+START_HERE = "start_here"
+"""The handler of a correlation key's object that starts a case with this key."""
 
 BLOBS = "PointsmanBlobs"
 """The name of the service that stores blobs."""
@@ -18,16 +19,6 @@ SCHEDULE, SCHEDULES = "PointsmanSchedule", "pointsman.schedules"
 
 PROCESSES = "pointsman.processes"
 """The metadata of the virtual object of cases that names the processes of the program, as a JSON list."""
-
-REQUESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "answer": (("token", "answer", "by"), ("edits",)),
-    "assign": (("to", "by"), ("note",)),
-    "cancel": (("by", "why"), ()),
-    "redrive": (("by", "why"), ("fields",)),
-    "resolve": (("key", "happened", "by", "why"), ("outcome",)),
-    "send": (("process", "message"), ("name", "key", "tenant", "priority")),
-}
-"""What a request of each handler has, and what it may have."""
 
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
 PLACES = 1_000  # with a billion cases, one number in nine million is taken
@@ -61,16 +52,3 @@ def seed_of(process: str, tenant: str, key: str) -> str:
 def numbers(seed: str) -> Iterator[int]:
     """The numbers that a case with this seed may have. It has the first that no other case has."""
     return (1 + int(digest((seed, str(place))), 16) % (2**NUMBER_BITS - 1) for place in range(PLACES))
-
-
-def fitting(handler: str, asked: Any) -> dict[str, Any]:
-    """The request of this handler. Raises InputInvalid if it lacks a name, or has one that the handler would overlook."""
-    needed, more = REQUESTS[handler]
-    given = asked if isinstance(asked, Mapping) else {}
-    wrong = [f"{name!r} is missing" for name in needed if name not in given] + [
-        f"{name!r} is unknown" for name in given if name not in needed + more
-    ]
-    if wrong:
-        takes = ", ".join(needed) + (f", and perhaps {', '.join(more)}" if more else "")
-        raise InputInvalid(f"the request does not fit: {', '.join(wrong)}; {handler!r} takes an object with {takes}.")
-    return dict(given)

@@ -45,10 +45,8 @@ class MirrorEngine(Engine):
         tenant: str = "", priority: int = 0,
     ) -> Started:  # fmt: skip
         """Start a case; see `RestateClient.start`."""
-        if correlation is not None:
-            raise Refused("a start takes no correlation key on Restate; send a message instead.")
         name = process if isinstance(process, str) else process.name
-        started = await self._client.start(name, state, key=key, tenant=tenant, priority=priority)
+        started = await self._client.start(name, state, key=key, correlation=correlation, tenant=tenant, priority=priority)
         await self._copy(name, started.case)
         return started
 

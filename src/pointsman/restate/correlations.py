@@ -1,7 +1,8 @@
-"""The virtual object of a correlation key: it knows the open case with that key, and keeps the messages that no case takes yet.
+"""The virtual object of a correlation key: it knows the open cases with that key, and keeps the messages that no case takes yet.
 
 A message comes to the service first, which calls the author's functions: what is the correlation key, and with what would a case start. The object of
-the key then sends the message to its open case, or starts one. A case that ends says so once, and sends back the messages that it has not taken in.
+the key then sends the message to the open case that started last, or starts one. A start with a correlation key comes to its object, too. A case that
+ends says so once, and sends back the messages that it has not taken in.
 """
 
 import json
@@ -12,13 +13,14 @@ from typing import Any
 
 from restate import Context, ObjectContext, RunOptions, Service, TerminalError, VirtualObject
 
-from pointsman.client.restate_names import CORRELATION, SERVICE, fitting, key_of, place_of
+from pointsman.client.restate_names import CORRELATION, SERVICE, START_HERE, key_of, place_of
+from pointsman.client.restate_requests import Message, Refusing, Start, fitting
 from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import check_keys
 from pointsman.kernel.messages import accepted, first_cells
 from pointsman.kernel.rows import Address, Post
 from pointsman.restate.journal import RETRIES, Json, attempt, refusal
-from pointsman.restate.record import Message, Refusing, Start
+from pointsman.restate.record import begin
 from pointsman.restate.work import Work
 from pointsman.store.blob_folder import check_blobs
 
@@ -29,15 +31,27 @@ SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more 
 
 @dataclass(slots=True)
 class Known:
-    """What the object of a correlation key knows: its `open` case, the messages that came `early` or are `held`, and the keys of those that came."""
+    """What the object of a correlation key knows.
 
-    open: int | None = None
+    `open` has the numbers of its open cases, in the order of their starts, and what each was computed from. Messages came `early` or are `held`.
+    `seen` has the keys of those that came, with their cases.
+    """
+
+    open: dict[int, str] = field(default_factory=dict)
     early: list[Message] = field(default_factory=list)
     held: list[Message] = field(default_factory=list)
     seen: dict[str, int | None] = field(default_factory=dict)
 
+    def see(self, post: Post, case: int | None) -> None:
+        """Remember which case a message with a key came to."""
+        if post.key is not None:
+            self.seen[_name(post)] = case
+        while len(self.seen) > SEEN_MAX:
+            self.seen.pop(next(iter(self.seen)))
+
 
 _ROUTED, _KNOWN, _MESSAGE = Json(tuple[tuple[str, Message] | None, Refusing | None]), Json(Known), Json(Message)
+_START = Json(tuple[str, Start])
 
 
 class Correlations:
@@ -46,10 +60,11 @@ class Correlations:
     def __init__(self, work: Work, start: Any, deliver: Any) -> None:
         self._work, self._start, self._deliver = work, start, deliver
         self.service = Service(SERVICE, "The messages of Pointsman.", invocation_retry_policy=RETRIES)
-        self.object = VirtualObject(CORRELATION, "A correlation key of Pointsman.", ingress_private=True, invocation_retry_policy=RETRIES)
+        self.object = VirtualObject(CORRELATION, "A correlation key of Pointsman.", invocation_retry_policy=RETRIES)
         self.service.handler("send")(self.send)
-        self._take = self.object.handler("take")(self.take)
-        self.leaves = self.object.handler("left")(self.left)
+        self.object.handler(START_HERE)(self.start_here)
+        self._take = self.object.handler("take", ingress_private=True)(self.take)
+        self.leaves = self.object.handler("left", ingress_private=True)(self.left)
 
     async def send(self, ctx: Context, asked: dict[str, Any]) -> Any:
         """Deliver a message to the open case with its correlation key, or start a case with it."""
@@ -65,25 +80,29 @@ class Correlations:
         accept, body, value, key, correlation = accepted(process, asked["message"], name=asked.get("name"), key=asked.get("key"))
         tenant, priority = asked.get("tenant") or "", asked.get("priority", 0)
         check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
-        cells = None if accept.starts is False else first_cells(process, accept, value)
-        texts = None if cells is None else {name: cell.text for name, cell in cells.items()}
-        await check_blobs(self._work.blobs, (value, [] if cells is None else [cell.value for cell in cells.values()]), InputInvalid)
+        cells = {} if accept.starts is False else first_cells(process, accept, value)
+        await check_blobs(self._work.blobs, (value, [cell.value for cell in cells.values()]), InputInvalid)
+        seed, texts = f"{self._work.random.getrandbits(128):x}", {name: cell.text for name, cell in cells.items()}
+        start = Start(seed, texts=texts, tenant=tenant, priority=priority, correlation=correlation)
         post = Post(Address(process.name, tenant, correlation), accept.name, key, body, self._work.clock.now(), accept.while_open)
-        alone = key or f"{self._work.random.getrandbits(128):x}"
-        return place_of(process.name, tenant, correlation, alone), Message(post, texts=texts, priority=priority)
+        return place_of(process.name, tenant, correlation, key or seed), Message(post, start=None if accept.starts is False else start)
+
+    async def start_here(self, ctx: ObjectContext, asked: Any) -> dict[str, Any]:
+        """Start a case that messages with this key find, or find the case of its start key."""
+        known, (process, wanted) = await self._known(ctx), _START.of(asked)
+        for case, seed in known.open.items():
+            if seed == wanted.seed:
+                return {"case": case, "duplicate": True}  # asking the case would hold up the messages while it takes a step
+        case, answer = await self._started(ctx, known, process, wanted)
+        ctx.set("known", known, _KNOWN)
+        return {"case": case, "duplicate": answer.get("duplicate", False)}
 
     async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Take a message, once."""
         known, message = await self._known(ctx), _MESSAGE.of(asked)
-        key = message.post.key
-        name = json.dumps((message.post.name, key))
-        if key is not None and name in known.seen:
+        if (name := _name(message.post)) in known.seen:
             return {"case": known.seen[name], "how": "duplicate"}
         case, how = await self._taken(ctx, known, message)
-        if key is not None:
-            known.seen[name] = case
-            while len(known.seen) > SEEN_MAX:
-                known.seen.pop(next(iter(known.seen)))
         ctx.set("known", known, _KNOWN)
         return {"case": case, "how": how}
 
@@ -93,8 +112,7 @@ class Correlations:
         A message that the code cannot take any more stays held.
         """
         known = await self._known(ctx)
-        if known.open == asked["case"]:
-            known.open = None
+        known.open.pop(asked["case"], None)
         back, known.held = [*map(_MESSAGE.of, asked["messages"]), *known.held], []
         for message in back:
             try:
@@ -106,31 +124,41 @@ class Correlations:
         ctx.set("known", known, _KNOWN)
 
     async def _taken(self, ctx: ObjectContext, known: Known, message: Message) -> tuple[int | None, str]:
-        """Send a message to the open case, keep it, or start a case with it."""
-        if known.open is not None and message.post.while_open != "new_case":
-            if message.post.while_open == "hold":
-                known.held.append(message)
-                return known.open, "held"
-            self._send(ctx, known.open, message)
-            return known.open, "delivered"
-        if message.texts is None:
+        """Send a message to the open case that started last, keep it, or start a case with it."""
+        process, way = message.post.to.process, message.post.while_open
+        case, how = next(reversed(known.open), None), "unmatched"
+        if case is not None and way == "hold":
+            known.held.append(message)
+            how = "held"
+        elif case is not None and way != "new_case":
+            self._send(ctx, case, message)
+            how = "delivered"
+        elif message.start is not None:
+            (case, _), how = await self._started(ctx, known, process, message.start), "started"
+        else:
             known.early.append(message)
-            return None, "unmatched"
-        case = await self._started(ctx, message)
-        if message.post.to.correlation is not None:
-            known.open = case
-            for early in known.early:
-                self._send(ctx, case, early)
-            known.early = []
-        return case, "started"
+            case = None
+        known.see(message.post, case)
+        return case, how
 
-    async def _started(self, ctx: ObjectContext, message: Message) -> int:
-        process, tenant, correlation, _ = message.post.to
-        asked = Start(str(ctx.uuid()), texts=message.texts, tenant=tenant, priority=message.priority, correlation=correlation)
-        return (await asked.begin(ctx, self._start, process))[0]
+    async def _started(self, ctx: ObjectContext, known: Known, process: str, asked: Start) -> tuple[int, dict[str, Any]]:
+        """Start a case, or find it. If it is open, it gets the messages that came early, and those that come now."""
+        case, answer = await begin(ctx, self._start, process, asked._replace(early=known.early))
+        if asked.correlation is not None and answer.get("open", True):
+            known.open[case], came, known.early = asked.seed, known.early, []
+            for message in came:
+                known.see(message.post, case)
+                if "open" in answer:  # it had started before, and did not take them
+                    self._send(ctx, case, message)
+        return case, answer
 
     def _send(self, ctx: ObjectContext, case: int, message: Message) -> None:
         ctx.object_send(self._deliver, key_of(message.post.to.process, case), _MESSAGE.plain(message))
 
     async def _known(self, ctx: ObjectContext) -> Known:
         return await ctx.get("known", _KNOWN) or Known()
+
+
+def _name(post: Post) -> str:
+    """The name under which a message with a key is remembered."""
+    return json.dumps((post.name, post.key))

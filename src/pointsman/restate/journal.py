@@ -11,9 +11,9 @@ from restate.retry_policy import InvocationRetryPolicy
 from restate.serde import Serde
 
 from pointsman.client.problems import KINDS
-from pointsman.errors import AlreadyAnswered, PointsmanError
+from pointsman.client.restate_requests import Refusing, refusing
+from pointsman.errors import PointsmanError
 from pointsman.kernel.codec import describe, message_of
-from pointsman.restate.record import Refusing
 
 T = TypeVar("T")
 
@@ -56,11 +56,6 @@ def delay_of(seconds: float) -> timedelta | None:
     """The delay of a message that comes after so many `seconds`."""
     # A millisecond more, because the delay counts in them and a timer that comes early would be set again.
     return timedelta(seconds=seconds, milliseconds=1) if seconds else None
-
-
-def refusing(error: PointsmanError) -> Refusing:
-    """What a caller is told of an error."""
-    return Refusing(type(error).__name__, str(error), error.by if isinstance(error, AlreadyAnswered) else "")
 
 
 async def attempt(do: Callable[[], Awaitable[T]]) -> tuple[T | None, Refusing | None]:

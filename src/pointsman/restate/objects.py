@@ -22,7 +22,8 @@ from pydantic_core import to_jsonable_python
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
 from restate.server_context import restate_context_is_replaying
 
-from pointsman.client.restate_names import NAME, PROCESSES, fitting, place_of, seed_of
+from pointsman.client.restate_names import NAME, PROCESSES, place_of, seed_of
+from pointsman.client.restate_requests import Message, Start, fitting, refusing
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
@@ -30,12 +31,12 @@ from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import hide_fields
 from pointsman.kernel.messages import called_off
 from pointsman.kernel.rows import CaseRow
-from pointsman.kernel.snapshot import AT_REST, Status
+from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
-from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal, refusing
+from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal
 from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, PermitGiven, Permitted
-from pointsman.restate.record import Message, Record, Stamped, Start
+from pointsman.restate.record import Record, Stamped, begin
 from pointsman.restate.schedules import ScheduleHandlers
 from pointsman.restate.turns import ChildFound, Turn, TurnResult
 from pointsman.restate.work import Work
@@ -58,10 +59,12 @@ def _named(key: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _unknown(key: str) -> TerminalError:
-    """What a caller is told of a case that does not exist. Raises TerminalError."""
-    name, number = _named(key)
-    return refusal(refusing(UnknownCase(number, name)))
+async def _record(ctx: ObjectContext | ObjectSharedContext) -> Record:
+    """The record of a case. Raises TerminalError if there is none."""
+    if (record := await ctx.get("case", _RECORD)) is None:
+        name, number = _named(ctx.key())
+        raise refusal(refusing(UnknownCase(number, name)))
+    return record
 
 
 _OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
@@ -111,8 +114,14 @@ class _Handlers:
         """Start the case, or find it."""
         record, (name, number), wanted = await ctx.get("case", _RECORD), _named(ctx.key()), _START.of(asked)
         if record is not None:
-            same = record.seed == wanted.seed
-            return {"case": number, "duplicate": same, "taken": not same} | (_as_child(record) if same and wanted.home else {})
+            row, same = record.row, record.seed == wanted.seed
+            told = {
+                "case": number,
+                "duplicate": same,
+                "other": not same,
+                "open": row.correlation == wanted.correlation and row.status not in ENDED,
+            }
+            return told | (_as_child(record) if same and wanted.home else {})
 
         record = Record(CaseRow(number, name, 0), ctx.uuid().hex, seed=wanted.seed, home=wanted.home, result=wanted.result)
         # The blobs were there when a message or a parent named them.
@@ -207,9 +216,7 @@ class _Handlers:
 
     async def show(self, ctx: ObjectSharedContext) -> dict[str, Any]:
         """Tell of the case: its row, its fields as JSON, its open pause and its ledger. Private values are hidden."""
-        record = await ctx.get("case", _RECORD)
-        if record is None:
-            raise _unknown(ctx.key())
+        record = await _record(ctx)
         process = self._work.registry.accepting(record.row.process, record.row.version)
         private = frozenset(record.fields) if process is None else process.private
         return {
@@ -221,9 +228,8 @@ class _Handlers:
 
     async def events(self, ctx: ObjectSharedContext) -> list[dict[str, Any]]:
         """Tell the events of the case."""
+        await _record(ctx)
         names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
-        if not names:
-            raise _unknown(ctx.key())
         stored = [cast("Stamped", await ctx.get(name, _EVENTS)) for name in names]
         return [
             {"revision": one.revision, "at": one.at, **event._asdict(), "facts": json.loads(event.facts)}
@@ -234,10 +240,7 @@ class _Handlers:
         self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None = None
     ) -> dict[str, Any]:
         """Do something with the case, and return the answer to the caller."""
-        record = await ctx.get("case", _RECORD)
-        if record is None:
-            raise _unknown(ctx.key())
-        return (await self._turn(ctx, record, do, error)).answer
+        return (await self._turn(ctx, await _record(ctx), do, error)).answer
 
     async def _turn(
         self, ctx: ObjectContext, record: Record, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None
@@ -263,11 +266,9 @@ class _Handlers:
 
     async def _check_blobs(self, before: Record, after: Record, error: type[PointsmanError]) -> None:
         """Raise this `error` if a field that has been written names a blob that the store lacks."""
-        if self._work.blobs is None:
-            return  # without a store, no field has a blob
         process = self._work.registry.accepting(after.row.process, after.row.version)
-        if process is None:
-            return
+        if process is None or self._work.blobs is None:
+            return  # without a store, no field has a blob
         codec = codec_of(process.state)
         for name, row in after.fields.items():
             if before.fields.get(name) != row and codec.knows(name):
@@ -300,7 +301,7 @@ class _Handlers:
         for key in itertools.chain([asked.key], (f"{asked.key}/{number}" for number in itertools.count(2))):
             wanted = asked._replace(seed=seed_of(process, asked.tenant, key or ""), key=key)
             try:
-                _, answer = await wanted.begin(ctx, self.handles["start"], process)
+                _, answer = await begin(ctx, self.handles["start"], process, wanted)
             except TerminalError as refused:
                 return ChildFound(refused=refused.message)
             found = _FOUND.of(answer["child"])

@@ -34,8 +34,6 @@ def _missing(process: AnyProcess, served: set[str], *, blobs: bool) -> Iterator[
         yield "retention deletes nothing", f"leave retention= out, or {here}"
     if process.intake != Intake():
         yield "the intake cannot be bounded", f"leave intake= out, or {here}"
-    if process.accepts_messages and all(accept.starts is False for accept in process.accepts_messages.values()):
-        yield "its messages reach no case, because a start takes no correlation key", "let a message start it, with starts="
     for name, field in process.state.model_fields.items():
         if not blobs and holds_blob(field.annotation):
             yield f"the blob in {name!r} has no store", "give the folder of one with --blobs or blobs="

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from restate import ObjectContext, RunOptions, TerminalError, VirtualObject
 
 from pointsman.client.restate_names import SCHEDULE, SCHEDULES, process_of, schedule_key, seed_of
+from pointsman.client.restate_requests import Start
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
 from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import input_cells
 from pointsman.restate.journal import RETRIES, Json, delay_of
-from pointsman.restate.record import Start
+from pointsman.restate.record import begin
 from pointsman.restate.work import Work
 from pointsman.runtime.clock import LOOK_SECONDS
 from pointsman.store.blob_folder import check_blobs
@@ -90,7 +91,7 @@ class ScheduleHandlers:
         last, then = seen.last, seen.then
         if seen.start is not None and then is not None:
             try:
-                await seen.start.begin(ctx, self._start, process_of(ctx.key()))
+                await begin(ctx, self._start, process_of(ctx.key()), seen.start)
             except TerminalError as refused:
                 why, *_ = refused.message.partition(":")  # the rest may name a private value
                 log.warning("schedule %s could not start its case (%s); it is tried again", ctx.key(), why)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from pointsman.client.restate_names import key_of
+from pointsman.client.restate_requests import Message, Refusing, Start
 from pointsman.definition.children import Child
 from pointsman.errors import Refused
 from pointsman.kernel.codec import codec_of
@@ -19,7 +20,7 @@ from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.rows import CaseRow, FieldRow, MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.restate.limits import PermitGiven, Permitted, PermitWanted
-from pointsman.restate.record import Message, Record, Refusing, Stamped, Start
+from pointsman.restate.record import Record, Stamped
 from pointsman.restate.work import Work
 from pointsman.runtime.one_case import OneCaseEngine
 from pointsman.runtime.session import CaseSession
@@ -164,7 +165,9 @@ class Turn:
         """Note what follows from a transition, and return when the journal has it, if the case runs on."""
         result, came = self._result, before.came
         if t.takes:
-            result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
+            left = [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
+            # They wait for the end of another open case, too, as on an engine.
+            result.back += [message._replace(post=message.post._replace(while_open="hold")) for message in left]
             record.came = {}
         result.record, result.ended, self._moves = record, t.status in ENDED and before.row.status not in ENDED, True
         result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
@@ -202,7 +205,7 @@ class Turn:
     # From outside.
 
     async def start(self, asked: Start) -> None:
-        """Start the case. Raises InputInvalid and ValueRefused."""
+        """Start the case, with early messages in its inbox. Raises InputInvalid and ValueRefused."""
         check_keys(key=asked.key, correlation=asked.correlation, tenant=asked.tenant, priority=asked.priority)
         process = self._work.registry.for_start(self._store.record.row.process)
         if asked.texts is None:
@@ -211,6 +214,8 @@ class Turn:
             cells = {field: codec_of(process.state).decode(field, text, "") for field, text in asked.texts.items()}
         new = NewCase(process.name, process.version, asked.key, asked.tenant, asked.priority, asked.correlation, asked.parent)
         await self.engine.start(new, cells)
+        for message in asked.early:
+            await self.take_in(message)
 
     async def nudge(self) -> None:
         """Let a case that waits for a permit ask again."""
