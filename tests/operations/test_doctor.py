@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pointsman.operations.doctor import (
     of_store,
     stand_of,
 )
+from pointsman.runtime.clock import SystemClock
 from pointsman.store.gaps import Gap
 from pointsman.store.health import EngineHealth, Room, Server, StoreHealth, Tables, Times
 from pointsman.testing.clock import ManualClock
@@ -223,3 +225,17 @@ def test_the_engines_of_a_postgresql_database_are_named(postgres_url: str) -> No
     assert findings["engines"]["said"].startswith("engine ")
     assert "fsync on" in findings["settings"]["said"]
     assert {what for what, one in findings.items() if one["level"] != "ok"} == {"parked"}
+
+
+def test_a_database_that_answers_late_has_no_wrong_clock(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def opened() -> None:
+        async with Engine.open(postgres_url, [orders]):
+            pass
+
+    asyncio.run(opened())
+    readings = iter([SystemClock().now() - 2 * CLOCKS_SECONDS])
+    monkeypatch.setattr(SystemClock, "wall", lambda clock: next(readings, time.time()))
+
+    _, text = doctor("--db", postgres_url, "--json")
+
+    assert {one["level"] for one in json.loads(text) if one["what"] == "clock"} == {"ok"}

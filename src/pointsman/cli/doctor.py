@@ -41,10 +41,11 @@ def _code(app: str | None) -> tuple[list[AnyProcess], list[Finding]]:
 
 
 async def _look(place: Path | str, processes: list[AnyProcess]) -> list[Finding]:
-    now = SystemClock().now()
-    found: list[Finding] = []
+    clock, found = SystemClock(), list[Finding]()
+    asked = clock.now()  # a slow connection moves this far from the time that the database tells
     try:
         health = health_of(place) if isinstance(place, Path) else await health_of_url(place)
+        now = clock.now() if health.times.now is None else max(asked, min(health.times.now, clock.now()))
         found += of_store(health, now)
         if (
             isinstance(place, Path) or health.tables.number == health.tables.newest
