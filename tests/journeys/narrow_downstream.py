@@ -1,7 +1,8 @@
 """A slow downstream in a process of its own, which knows how many calls it ever had at a time.
 
-Run as a program with the seed of its slowness and how many seconds a call takes at least and at most; it prints its port and answers a JSON line with a JSON line. It works on a
-call to its end, also when its caller has died meanwhile.
+Run as a program with the seed of its slowness, how many seconds a call takes at least and at most, and how many calls must have been under way at a
+time before the first one ends; it prints its port and answers a JSON line with a JSON line. It works on a call to its end, also when its caller has
+died meanwhile.
 """
 
 import asyncio
@@ -10,14 +11,16 @@ import sys
 from random import Random
 from typing import Any
 
-TIMEOUT_SECONDS = 4.0  # what callers give a call: beyond the slowest one on a busy machine
+TIMEOUT_SECONDS = 8.0  # what callers give a call: beyond the slowest one on a busy machine
 
 
 class Downstream:
     """Works slowly, and keeps count."""
 
-    def __init__(self, seed: str, least: float, most: float) -> None:
+    def __init__(self, seed: str, least: float, most: float, together: int) -> None:
         self.chance = Random(seed)
+        self.together = together
+        self.full = asyncio.Event()
         self.slow_seconds = (least, most)
         self.callers: list[str] = []
         self.most = 0
@@ -41,6 +44,9 @@ class Downstream:
         self.callers.append(caller)
         self.calls += 1
         self.most = max(self.most, len(self.callers))
+        if self.most >= self.together:
+            self.full.set()
+        await self.full.wait()
         await asyncio.sleep(self.chance.uniform(*self.slow_seconds))
         self.callers.remove(caller)
 
@@ -56,11 +62,11 @@ async def ask(port: int, what: str) -> dict[str, Any]:
         writer.close()
 
 
-async def main(seed: str, least: float, most: float) -> None:
-    server = await asyncio.start_server(Downstream(seed, least, most).serve, "127.0.0.1", 0)
+async def main(seed: str, least: float, most: float, together: int = 1) -> None:
+    server = await asyncio.start_server(Downstream(seed, least, most, together).serve, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:])))

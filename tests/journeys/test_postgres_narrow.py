@@ -16,7 +16,9 @@ def test_twelve_workers_never_make_a_fourth_call_although_callers_are_killed(
 ) -> None:
     kills, cases = figure("CROWD_KILLS", 1), figure("CROWD_CASES", 30)
 
-    counted = asyncio.run(crowd(postgres, postgres_url, workers=WORKERS, cases=cases, kills=kills, seed=seed(), hands=HANDS))
+    counted = asyncio.run(
+        crowd(postgres, postgres_url, workers=WORKERS, cases=cases, kills=kills, seed=seed(), hands=HANDS, together=HANDS)
+    )
 
     with capsys.disabled():
         told = f"{counted['calls']} calls of {cases} cases by {WORKERS} workers under a limit of {HANDS}, {kills} callers killed"
@@ -26,7 +28,7 @@ def test_twelve_workers_never_make_a_fourth_call_although_callers_are_killed(
 
 
 def test_without_the_limit_they_do(postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    counted = asyncio.run(crowd(postgres, postgres_url, workers=2, cases=30, kills=0, seed=seed(), hands=None))
+    counted = asyncio.run(crowd(postgres, postgres_url, workers=2, cases=30, kills=0, seed=seed(), hands=None, together=HANDS + 1))
 
     with capsys.disabled():
         print(f"\nwithout the limit, 2 workers: at most {counted['most']} calls at a time")

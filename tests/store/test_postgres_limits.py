@@ -30,7 +30,8 @@ def test_s17_many_handles_never_exceed_a_limit(postgres_url: str) -> None:
         held.add(holder)
         taken += 1
         most = max(most, len(held))
-        await asyncio.sleep(0)
+        while most < PERMITS:  # noqa: ASYNC110 - until as many hold one as may
+            await asyncio.sleep(0)
         held.remove(holder)
         await handle.change_limit(GivePermit(limit, holder, "well", 10.0, 1))
 
