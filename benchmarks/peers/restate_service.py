@@ -7,6 +7,7 @@ from typing import Any
 import restate
 from restate import Context, ObjectContext, Service, VirtualObject, Workflow, WorkflowContext, WorkflowSharedContext
 
+from benchmarks.systems.trial import set_collector
 from benchmarks.workload import BEFORE_PAUSE, STEPS, payload
 
 PAUSED_PORT = "BENCH_PAUSED_PORT"  # where a datagram with the number of a case says that it waits, or that it has ended
@@ -89,3 +90,4 @@ def tell(case: int) -> None:
 
 
 app = restate.app(services=[cases, approved, stored])
+set_collector()

@@ -4,6 +4,7 @@ from typing import Any
 
 from benchmarks.peers.restate_service import tell
 from benchmarks.systems.processes import six_steps
+from benchmarks.systems.trial import set_collector
 from benchmarks.workload import BEFORE_PAUSE, payload
 from pointsman.restate import restate_app
 
@@ -16,3 +17,4 @@ def _telling(step: str, case: int) -> dict[str, Any]:
 
 
 app = restate_app([six_steps(tell=tell), six_steps(approved=True, result=_telling)])
+set_collector()

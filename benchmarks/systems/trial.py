@@ -19,16 +19,20 @@ Trial = Callable[..., Figures]
 def run(trials: Mapping[str, Trial]) -> None:
     """Run the trial that the command line names in an empty folder on the disk of the current folder, and print its figures."""
     _, workload, parameters = sys.argv
-    # As a program that only serves would set it, in Python of every system alike; docs/performance.md says why.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
+    set_collector()
     folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))  # a real disk: /tmp may be memory
     try:
         figures = trials[workload](folder, **json.loads(parameters))
     finally:
         shutil.rmtree(folder)
     print(json.dumps(figures))
+
+
+def set_collector() -> None:
+    """Set the garbage collector as a program that only serves would, in Python of every system alike; docs/performance.md says why."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 async def repeated(once: Callable[[int], Awaitable[object]], *, concurrency: int, seconds: float) -> tuple[int, float]:
