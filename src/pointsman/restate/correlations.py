@@ -89,7 +89,7 @@ class Correlations:
 
     async def start_here(self, ctx: ObjectContext, asked: Any) -> dict[str, Any]:
         """Start a case that messages with this key find, or find the case of its start key."""
-        known, (process, wanted) = await self._known(ctx), _START.of(asked)
+        known, (process, wanted) = await ctx.get("known", _KNOWN) or Known(), _START.of(asked)
         for case, seed in known.open.items():
             if seed == wanted.seed:
                 return {"case": case, "duplicate": True}  # asking the case would hold up the messages while it takes a step
@@ -99,7 +99,7 @@ class Correlations:
 
     async def take(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Take a message, once."""
-        known, message = await self._known(ctx), _MESSAGE.of(asked)
+        known, message = await ctx.get("known", _KNOWN) or Known(), _MESSAGE.of(asked)
         if (name := _name(message.post)) in known.seen:
             return {"case": known.seen[name], "how": "duplicate"}
         case, how = await self._taken(ctx, known, message)
@@ -111,7 +111,7 @@ class Correlations:
 
         A message that the code cannot take any more stays held.
         """
-        known = await self._known(ctx)
+        known = await ctx.get("known", _KNOWN) or Known()
         known.open.pop(asked["case"], None)
         back, known.held = [*map(_MESSAGE.of, asked["messages"]), *known.held], []
         for message in back:
@@ -131,7 +131,7 @@ class Correlations:
             known.held.append(message)
             how = "held"
         elif case is not None and way != "new_case":
-            self._send(ctx, case, message)
+            ctx.object_send(self._deliver, key_of(process, case), _MESSAGE.plain(message))
             how = "delivered"
         elif message.start is not None:
             (case, _), how = await self._started(ctx, known, process, message.start), "started"
@@ -149,14 +149,8 @@ class Correlations:
             for message in came:
                 known.see(message.post, case)
                 if "open" in answer:  # it had started before, and did not take them
-                    self._send(ctx, case, message)
+                    ctx.object_send(self._deliver, key_of(process, case), _MESSAGE.plain(message))
         return case, answer
-
-    def _send(self, ctx: ObjectContext, case: int, message: Message) -> None:
-        ctx.object_send(self._deliver, key_of(message.post.to.process, case), _MESSAGE.plain(message))
-
-    async def _known(self, ctx: ObjectContext) -> Known:
-        return await ctx.get("known", _KNOWN) or Known()
 
 
 def _name(post: Post) -> str:

@@ -20,6 +20,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, TerminalError, VirtualObject
+from restate.serde import BytesSerde
 from restate.server_context import restate_context_is_replaying
 
 from pointsman.client.restate_names import NAME, PROCESSES, place_of, seed_of
@@ -29,16 +30,15 @@ from pointsman.kernel.answering import Pending
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.hiding import hide_fields
-from pointsman.kernel.messages import called_off
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.restate.blobs import blob_service
 from pointsman.restate.correlations import Correlations
 from pointsman.restate.journal import RETRIES, Json, attempt, delay_of, refusal
-from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, PermitGiven, Permitted
+from pointsman.restate.limits import GIVEN, PERMITTED, WANTED, LimitHandlers, PermitGiven
 from pointsman.restate.record import Record, Stamped, begin
 from pointsman.restate.schedules import ScheduleHandlers
-from pointsman.restate.turns import ChildFound, Turn, TurnResult
+from pointsman.restate.turns import EVENTS, FOUND, RECORD, Brought, ChildFound, Results, Turn, TurnResult, as_child
 from pointsman.restate.work import Work
 from pointsman.store.blob_folder import check_blobs
 
@@ -47,8 +47,12 @@ NONCE_BITS = 64
 LEFT_MAX = 1_000  # turns that are kept for invocations that the server may have tried again elsewhere
 
 
-_RECORD, _RESULT, _EVENTS = Json(Record), Json(TurnResult), Json(Stamped)
-_FOUND, _MESSAGE, _START = Json(ChildFound), Json(Message), Json(Start)
+_RESULT, _STORED = Results(TurnResult), BytesSerde()
+_MESSAGE, _START = Json(Message), Json(Start)
+
+
+_Do = Callable[[Turn], Awaitable[object]]
+_Asked = Callable[[Turn, dict[str, Any]], Awaitable[object]]
 
 
 def _named(key: str) -> tuple[str, int]:
@@ -61,13 +65,13 @@ def _named(key: str) -> tuple[str, int]:
 
 async def _record(ctx: ObjectContext | ObjectSharedContext) -> Record:
     """The record of a case. Raises TerminalError if there is none."""
-    if (record := await ctx.get("case", _RECORD)) is None:
+    if (record := await ctx.get("case", RECORD)) is None:
         name, number = _named(ctx.key())
         raise refusal(refusing(UnknownCase(number, name)))
     return record
 
 
-_OUTSIDE: Mapping[str, Callable[[Turn, dict[str, Any]], Awaitable[object]]] = {
+_OUTSIDE: Mapping[str, _Asked] = {
     "answer": lambda turn, asked: turn.engine.decisions.resume(
         asked["token"], asked["answer"], by=asked["by"], edits=asked.get("edits") or {}
     ),
@@ -112,7 +116,7 @@ class _Handlers:
 
     async def start(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
         """Start the case, or find it."""
-        record, (name, number), wanted = await ctx.get("case", _RECORD), _named(ctx.key()), _START.of(asked)
+        record, (name, number), wanted = await ctx.get("case", RECORD), _named(ctx.key()), _START.of(asked)
         if record is not None:
             row, same = record.row, record.seed == wanted.seed
             told = {
@@ -121,20 +125,19 @@ class _Handlers:
                 "other": not same,
                 "open": row.correlation == wanted.correlation and row.status not in ENDED,
             }
-            return told | (_as_child(record) if same and wanted.home else {})
+            return told | (as_child(record) if same and wanted.home else {})
 
         record = Record(CaseRow(number, name, 0), ctx.uuid().hex, seed=wanted.seed, home=wanted.home, result=wanted.result)
         # The blobs were there when a message or a parent named them.
-        result = await self._turn(ctx, record, lambda turn: turn.start(wanted), InputInvalid if wanted.texts is None else None)
-        return result.answer if result.record is None or not wanted.home else result.answer | _as_child(result.record)
+        return (await self._turn(ctx, record, lambda turn: turn.start(wanted), InputInvalid if wanted.texts is None else None)).answer
 
     async def step(self, ctx: ObjectContext, revision: int) -> None:
         """Take the step that is due at this revision."""
-        record = await ctx.get("case", _RECORD)
+        record = await ctx.get("case", RECORD)
         if record is None or record.row.revision != revision or record.row.status in AT_REST - {Status.WAITING}:
             return  # another happening came first
         invocation, number, goes_on = str(ctx.request().id), 0, True
-        brought: Permitted | ChildFound | None = None
+        brought: Brought = None
         begun = self._begin(invocation, record)
         while goes_on:
             result = await ctx.run_typed("step", partial(self._take, invocation, begun, record, number, brought), RunOptions(_RESULT))
@@ -142,7 +145,8 @@ class _Handlers:
                 begun.close()
                 begun = None  # another program has taken this step
             self._keep(ctx, result)
-            brought, record, number, goes_on = None, result.record or record, number + 1, result.more
+            brought, number, goes_on = None, number + 1, result.more
+            record = record if begun is not None else result.record or record
             if result.wanted is not None:
                 brought = PERMITTED.of(await ctx.object_call(self.handles["take"], result.wanted.limit, WANTED.plain(result.wanted)))
             elif result.child is not None:
@@ -172,9 +176,7 @@ class _Handlers:
             self._begun[invocation] = turn, cast("asyncio.Task[Any]", asyncio.current_task())
         return turn
 
-    async def _take(
-        self, invocation: str, begun: Turn | None, record: Record, number: int, brought: Permitted | ChildFound | None
-    ) -> TurnResult:  # fmt: skip
+    async def _take(self, invocation: str, begun: Turn | None, record: Record, number: int, brought: Brought) -> TurnResult:
         """Take a step of a turn, or wait for its end. If the program died that began it, record that."""
         if begun is None:
             turn = Turn(self._work, record)
@@ -194,7 +196,7 @@ class _Handlers:
         message = _MESSAGE.of(asked)
         told = await self._change(ctx, lambda turn: turn.take_in(message))
         if not told["taken"] and message.post.to.case is None:
-            self._leave(ctx, place_of(*message.post.to[:3]), told["case"], [message])
+            ctx.object_send(self.handles["left"], place_of(*message.post.to[:3]), {"case": told["case"], "messages": [asked]})
         return told
 
     async def nudge(self, ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -204,9 +206,7 @@ class _Handlers:
             ctx.object_send(self.handles["give"], asked["limit"], GIVEN.plain(PermitGiven(asked["limit"], "", "nothing", told["case"])))
         return told
 
-    def outside(
-        self, name: str, do: Callable[[Turn, dict[str, Any]], Awaitable[object]]
-    ) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
+    def outside(self, name: str, do: _Asked) -> Callable[[ObjectContext, dict[str, Any]], Awaitable[dict[str, Any]]]:
         """The handler with this name, for somebody outside."""
 
         async def handle(ctx: ObjectContext, asked: dict[str, Any]) -> dict[str, Any]:
@@ -230,21 +230,17 @@ class _Handlers:
         """Tell the events of the case."""
         await _record(ctx)
         names = sorted(name for name in await ctx.state_keys() if name.startswith("event "))
-        stored = [cast("Stamped", await ctx.get(name, _EVENTS)) for name in names]
+        stored = [cast("Stamped", await ctx.get(name, EVENTS)) for name in names]
         return [
             {"revision": one.revision, "at": one.at, **event._asdict(), "facts": json.loads(event.facts)}
             for one in stored for event in one.events
         ]  # fmt: skip
 
-    async def _change(
-        self, ctx: ObjectContext, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None = None
-    ) -> dict[str, Any]:
+    async def _change(self, ctx: ObjectContext, do: _Do, error: type[PointsmanError] | None = None) -> dict[str, Any]:
         """Do something with the case, and return the answer to the caller."""
         return (await self._turn(ctx, await _record(ctx), do, error)).answer
 
-    async def _turn(
-        self, ctx: ObjectContext, record: Record, do: Callable[[Turn], Awaitable[object]], error: type[PointsmanError] | None
-    ) -> TurnResult:
+    async def _turn(self, ctx: ObjectContext, record: Record, do: _Do, error: type[PointsmanError] | None) -> TurnResult:
         """Take a turn for a caller, and keep what it leaves. With an `error`, that is what a blob raises which the store lacks."""
 
         async def turn() -> TurnResult:
@@ -253,10 +249,9 @@ class _Handlers:
                 one.interrupted()  # somebody has killed the invocation that ran it
             _, refused = await attempt(partial(do, one))
             result = one.result()
-            if error is not None and result.record is not None:
-                _, absent = await attempt(partial(self._check_blobs, record, result.record, error))
-                if absent is not None:
-                    return TurnResult(refused=absent)
+            _, absent = await attempt(partial(self._check_blobs, record, result, error))
+            if absent is not None:
+                return TurnResult(refused=absent)
             result.refused = refused
             return result
 
@@ -264,11 +259,13 @@ class _Handlers:
         self._keep(ctx, result)
         return result
 
-    async def _check_blobs(self, before: Record, after: Record, error: type[PointsmanError]) -> None:
+    async def _check_blobs(self, before: Record, result: TurnResult, error: type[PointsmanError] | None) -> None:
         """Raise this `error` if a field that has been written names a blob that the store lacks."""
-        process = self._work.registry.accepting(after.row.process, after.row.version)
-        if process is None or self._work.blobs is None:
+        if error is None or self._work.blobs is None or (after := result.record) is None:
             return  # without a store, no field has a blob
+        process = self._work.registry.accepting(after.row.process, after.row.version)
+        if process is None:
+            return
         codec = codec_of(process.state)
         for name, row in after.fields.items():
             if before.fields.get(name) != row and codec.knows(name):
@@ -276,25 +273,19 @@ class _Handlers:
 
     def _keep(self, ctx: ObjectContext, result: TurnResult) -> None:
         """Keep what a turn leaves. Raises TerminalError for a caller that is refused."""
-        if result.record is not None:
-            ctx.set("case", result.record, _RECORD)
-        for stamped in result.events:
-            ctx.set(f"event {stamped.revision:08d}", stamped, _EVENTS)
+        for name, text in zip(result.state[::2], result.state[1::2], strict=True):
+            ctx.set(name.decode(), text, _STORED)
         for given in result.given:
             ctx.object_send(self.handles["give"], given.limit, GIVEN.plain(given))
         for to, message in result.sent:
             ctx.object_send(self.handles["deliver"], to, _MESSAGE.plain(message))
         if result.later is not None:
             ctx.object_send(self.handles["step"], ctx.key(), result.later[0], send_delay=delay_of(result.later[1]))
-        if result.ended and result.record is not None and (correlation := result.record.row.correlation) is not None:
-            row = result.record.row
-            self._leave(ctx, place_of(row.process, row.tenant, correlation), row.id, result.back)
+        if result.left:
+            back = [_MESSAGE.plain(message) for message in result.back]
+            ctx.object_send(self.handles["left"], result.left, {"case": result.answer["case"], "messages": back})
         if result.refused is not None:
             raise refusal(result.refused)
-
-    def _leave(self, ctx: ObjectContext, place: str, case: int, messages: list[Message]) -> None:
-        """Tell the object of a correlation key that the case has ended and did not take these messages in."""
-        ctx.object_send(self.handles["left"], place, {"case": case, "messages": [_MESSAGE.plain(message) for message in messages]})
 
     async def _started_child(self, ctx: ObjectContext, process: str, asked: Start) -> ChildFound:
         """Start a child, or find the one that was started with this key. If that one was cancelled, start another one."""
@@ -304,17 +295,10 @@ class _Handlers:
                 _, answer = await begin(ctx, self.handles["start"], process, wanted)
             except TerminalError as refused:
                 return ChildFound(refused=refused.message)
-            found = _FOUND.of(answer["child"])
+            found = FOUND.of(answer["child"])
             if found.row is not None and found.row.status is not Status.CANCELLED:
                 return found
         raise AssertionError(asked)
-
-
-def _as_child(record: Record) -> dict[str, Any]:
-    """What a parent is told of its child. One that it has called off counts as cancelled, because its end is not reported."""
-    row = record.row._replace(status=Status.CANCELLED) if called_off(record.messages) else record.row
-    fields = {name: row for name, row in record.fields.items() if name == record.result}
-    return {"child": _FOUND.plain(ChildFound(row, fields))}
 
 
 def _asked(pending: Pending | None, private: frozenset[str]) -> Any:

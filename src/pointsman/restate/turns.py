@@ -7,18 +7,21 @@ chance, an author's function or newer code, changes the shape of a journal.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
-from pointsman.client.restate_names import key_of
+from pydantic import Field
+
+from pointsman.client.restate_names import key_of, place_of
 from pointsman.client.restate_requests import Message, Refusing, Start
 from pointsman.definition.children import Child
 from pointsman.errors import Refused
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.inputs import check_keys, input_cells
 from pointsman.kernel.limits import GivePermit, LimitChange, LimitChanged, LimitState, changed, state_of
-from pointsman.kernel.messages import CHILD_ENDED
+from pointsman.kernel.messages import CHILD_ENDED, called_off
 from pointsman.kernel.rows import CaseRow, FieldRow, MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.restate.journal import Json
 from pointsman.restate.limits import PermitGiven, Permitted, PermitWanted
 from pointsman.restate.record import Record, Stamped
 from pointsman.restate.work import Work
@@ -27,6 +30,8 @@ from pointsman.runtime.session import CaseSession
 from pointsman.store.one_case import OneCase
 
 STEPS_MAX, STEPS_SECONDS = 8, 0.1  # of one invocation: what comes for the case meanwhile waits, and a journal should be short
+
+RECORD, EVENTS = Json(Record), Json(Stamped)
 
 
 class ChildFound(NamedTuple):
@@ -37,28 +42,55 @@ class ChildFound(NamedTuple):
     refused: str = ""
 
 
+Brought = Permitted | ChildFound | None
+"""What a step wanted: it comes with the next one."""
+
+
 @dataclass(slots=True)
 class TurnResult:
-    """What a turn leaves: the new record and its events, messages, the next step, and the answer to the caller. A record of None changes nothing.
+    """What a turn leaves: what changes in the object's state, messages, the next step, and the answer to the caller.
 
-    `by` marks the turn. `sent` has the keys of the objects of other cases, and `later` the revision at which the case has a step to take, after so many
-    seconds. A turn with `more` has a next step: with a `child` (its process, and how it starts), when that has been started, and with a permit `wanted`,
-    when there is an answer; `given` are those to give back. A case that `ended` has left `back` messages for the next case with its correlation key.
+    `state` has the new events and, last, the new record: the name of each, and then what is stored. `by` marks the turn. `sent` has the keys of the
+    objects of other cases, and `later` the revision at which the case has a step to take, after so many seconds. A turn with `more` has a next step: with
+    a `child` (its process, and how it starts), when that has been started, and with a permit `wanted`, when there is an answer; `given` are those to give
+    back. A case that has ended has `left` the object of its correlation key, with `back` messages for the next case.
     """
 
-    record: Record | None = None
-    events: list[Stamped] = field(default_factory=list)
+    state: Annotated[list[bytes], Field(exclude=True)] = field(default_factory=list)
     sent: list[tuple[str, Message]] = field(default_factory=list)
     later: tuple[int, float] | None = None
     more: bool = False
     by: str = ""
     child: tuple[str, Start] | None = None
     back: list[Message] = field(default_factory=list)
-    ended: bool = False
+    left: str = ""
     wanted: PermitWanted | None = None
     given: list[PermitGiven] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=dict)
     refused: Refusing | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """The new record. None if nothing changes."""
+        return RECORD.deserialize(self.state[-1]) if self.state else None
+
+
+class Results(Json[TurnResult]):
+    """Results as lines of JSON: what goes into the object's state has lines of its own, so it is made once, and read only where it is needed."""
+
+    def serialize(self, obj: TurnResult | None) -> bytes:
+        """The bytes of a result."""
+        return b"\n".join([super().serialize(obj), *(obj.state if obj else [])])
+
+    def deserialize(self, buf: bytes) -> TurnResult:
+        """The result of these bytes."""
+        told, *state = buf.split(b"\n")
+        result = cast("TurnResult", super().deserialize(told))
+        result.state = state
+        return result
+
+
+FOUND = Json(ChildFound)
 
 
 class _Store(OneCase[Record]):
@@ -106,7 +138,7 @@ class Turn:
 
     def __init__(self, work: Work, record: Record, by: str = "") -> None:
         self.by, self.number = by, record.row.id
-        self._work, self._result, self._moves = work, TurnResult(by=by), False
+        self._work, self._result, self._moves, self._writes = work, TurnResult(by=by), False, False
         self._store = _Store(record, self)
         self.engine = OneCaseEngine(self._store, work, self._start_child)
         self.steps: list[asyncio.Future[TurnResult]] = []
@@ -121,16 +153,18 @@ class Turn:
         result.answer = {"case": row.id, "status": row.status, **result.answer}
         result.more = self._driving is not None and not self._driving.done()
         result.given, self._store.given = self._store.given, []
+        if self._writes:
+            result.state += (b"case", RECORD.serialize(self._store.record))
         if self._moves and row.status in {Status.READY, Status.WAITING} and row.wake_at is not None:
             # A case that waits for a permit asks again when there may be one, or when another call gives its permit back.
             waits = self._store.waits if row.needs is not None else 0.0
             result.later = row.revision, max(waits, row.wake_at - self._work.clock.now()) + self._early
-        self._result, self._moves = TurnResult(by=self.by), False
+        self._result, self._moves, self._writes = TurnResult(by=self.by), False, False
         return result
 
     # The steps of the case.
 
-    def step(self, brought: Permitted | ChildFound | None = None) -> None:
+    def step(self, brought: Brought = None) -> None:
         """Go on until there is something for the journal. `brought` is what the step before wanted."""
         if self._driving is None:
             self._early = max(0.0, (self._store.record.row.wake_at or 0.0) - self._work.clock.now())  # this clock is behind the server's
@@ -169,8 +203,11 @@ class Turn:
             # They wait for the end of another open case, too, as on an engine.
             result.back += [message._replace(post=message.post._replace(while_open="hold")) for message in left]
             record.came = {}
-        result.record, result.ended, self._moves = record, t.status in ENDED and before.row.status not in ENDED, True
-        result.events.append(Stamped(t.revision + 1, t.at, tuple(t.events)))
+        row = record.row
+        if t.status in ENDED and before.row.status not in ENDED and row.correlation is not None:
+            result.left = place_of(row.process, row.tenant, row.correlation)
+        self._moves = self._writes = True
+        result.state += (b"event %08d" % row.revision, EVENTS.serialize(Stamped(row.revision, t.at, tuple(t.events))))
         result.sent += [_sent(record, post) for post in t.posts]
         if t.status is Status.RUNNING:
             await self.tell()
@@ -200,7 +237,7 @@ class Turn:
     def interrupted(self) -> None:
         """Record that the program died while it took the step."""
         self._store.recover(self._work.clock.now())
-        self._changed(wakes=True)
+        self._writes = self._moves = True
 
     # From outside.
 
@@ -208,21 +245,20 @@ class Turn:
         """Start the case, with early messages in its inbox. Raises InputInvalid and ValueRefused."""
         check_keys(key=asked.key, correlation=asked.correlation, tenant=asked.tenant, priority=asked.priority)
         process = self._work.registry.for_start(self._store.record.row.process)
-        if asked.texts is None:
-            cells = input_cells(process, asked.inputs)
-        else:
-            cells = {field: codec_of(process.state).decode(field, text, "") for field, text in asked.texts.items()}
+        decode, texts = codec_of(process.state).decode, asked.texts
+        cells = input_cells(process, asked.inputs) if texts is None else {name: decode(name, text, "") for name, text in texts.items()}
         new = NewCase(process.name, process.version, asked.key, asked.tenant, asked.priority, asked.correlation, asked.parent)
         await self.engine.start(new, cells)
         for message in asked.early:
             await self.take_in(message)
+        if asked.home:
+            self._result.answer |= as_child(self._store.record)
 
     async def nudge(self) -> None:
         """Let a case that waits for a permit ask again."""
         row = self._store.record.row
         if row.status is Status.READY and row.needs is not None and (row.wake_at or 0.0) <= self._work.clock.now():
-            self._result.answer["waits"] = True
-            self._changed(wakes=True)
+            self._result.answer["waits"] = self._writes = self._moves = True
 
     async def take_in(self, message: Message) -> None:
         """Put a message into the inbox, and wake the case. One that has ended does not take it."""
@@ -235,10 +271,13 @@ class Turn:
         store.record.arrived = number
         if message.post.to.case is None:
             store.record.came = {**store.record.came, number: message}
-        self._changed(wakes=wakes)
+        self._writes, self._moves = True, self._moves or wakes
 
-    def _changed(self, *, wakes: bool) -> None:
-        self._result.record, self._moves = self._store.record, self._moves or wakes
+
+def as_child(record: Record) -> dict[str, Any]:
+    """What a parent is told of its child. One that it has called off counts as cancelled, because its end is not reported."""
+    row = record.row._replace(status=Status.CANCELLED) if called_off(record.messages) else record.row
+    return {"child": FOUND.plain(ChildFound(row, {name: row for name, row in record.fields.items() if name == record.result}))}
 
 
 def _sent(record: Record, post: Post) -> tuple[str, Message]:

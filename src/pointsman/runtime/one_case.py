@@ -92,8 +92,9 @@ class OneCaseEngine:
         row = store.record.row
         process = registry.accepting(row.process, row.version)
         if process is not None:
-            store.record = replace(store.record, row=row._replace(step=row.step and process.called(row.step)))
             store.undone = partial(may_be_undone, process)
+            if row.step is not None and (step := process.called(row.step)) != row.step:
+                store.record = replace(store.record, row=row._replace(step=step))
         ports, recent = replace(ports, store=cast("Store", store)), Recent()  # as much of a store as is needed here
         commits, loader = Commits(ports, recent, calls.threads, lambda _, __: None, lambda: None), _Loader(store, recent)
         self._limits = Limits(ports, shared.limited)

@@ -79,7 +79,7 @@ def after(record: R, t: Transition) -> R:
     branches, ledger = {branch.name: branch for branch in record.branches}, {entry.key: entry for entry in record.ledger}
     snapshot = Snapshot(row.id, {}, row.revision, row.steps)
     case = committed(Case(row, snapshot, branches, ledger, record.pause, record.messages, record.children), t, snapshot)
-    changed.row = case.row._replace(inbox=len(case.messages))
+    changed.row = case.row._replace(inbox=len(case.messages)) if case.messages else case.row
     changed.branches, changed.ledger = tuple(case.branches.values()), tuple(case.ledger.values())
     changed.messages, changed.children = case.messages, case.children
     changed.fields, changed.pauses = _fields_after(record.fields, t), _pauses_after(record.pauses, t, case.pause)
