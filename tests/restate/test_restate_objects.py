@@ -455,6 +455,17 @@ def test_an_invocation_takes_few_steps_and_one_that_is_slow_lets_others_come_bet
     assert cluster.objects.longest <= 30
 
 
+def test_line_breaks_in_a_value_are_kept() -> None:
+    cluster, name = Cluster(), "one\ntwo\r\n\u2028three\n"
+    cluster.serve(counting(cluster.objects.clock, 0.0))
+
+    asyncio.run(cluster.objects.call("start", "count:1", {"seed": "one", "inputs": {"name": name}}))
+    asyncio.run(cluster.objects.work())
+
+    shown = asyncio.run(cluster.objects.call("show", "count:1"))
+    assert (shown["outcome"], shown["fields"]) == ("counted", {"name": name, "number": 20})
+
+
 def test_the_wait_for_other_cases_between_two_steps_does_not_count_as_time_of_the_steps() -> None:
     cluster, cases = Cluster(), 10
     cluster.serve(counting(cluster.objects.clock, 0.01))
