@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from restate import TerminalError
 
 from pointsman import Blob, Process, State, finish, otherwise, when
-from pointsman.errors import StoreAway
+from pointsman.errors import StoreAway, StoreError
 from pointsman.restate import BlobFolder, RestateClient
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
@@ -154,3 +154,14 @@ def read(restate: Server, case: int) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     restate.until(lambda: shown.update(restate.call(f"/PointsmanCase/letters:{case}/show")) or shown["status"] == "done")
     return shown
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder", "/proc"])
+def test_a_folder_that_cannot_be_made_or_written_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / place
+
+    with pytest.raises(
+        StoreError, match=rf"no blobs can be kept in the folder {folder} \(.*\); name another one, or let this user write there"
+    ):
+        BlobFolder(folder)

@@ -475,3 +475,21 @@ def test_a_start_by_the_api_of_a_mirror_passes_its_correlation_key_on(shop: Shop
 
     assert (started["duplicate"], again) == (False, {**started, "duplicate": True})
     assert correlation == "ada"
+
+
+def test_the_pages_are_not_ready_while_restate_takes_no_calls(shop: Shop) -> None:
+    async def ready(handlers: RestateClient) -> tuple[int, str]:
+        async with (
+            mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(engine, LocalAccess("ada", "a token"))), base_url="http://127.0.0.1"
+            ) as client,
+        ):
+            answer = await client.get("/ready")
+            return answer.status_code, answer.text
+
+    there = asyncio.run(ready(client_that(lambda _: httpx.Response(200, json={"services": []}))))
+    away, why = asyncio.run(ready(client_that(raises(httpx.ConnectError("")))))
+
+    assert (there, away) == ((200, '{"status":"ready"}'), 503)
+    assert "no Restate server takes calls at http://restate.test; start it" in why

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import Field
 
-from pointsman import Log, PointsmanError, Process, Refused, State, every, finish, otherwise, when
+from pointsman import DefinitionError, Log, PointsmanError, Process, Refused, State, every, finish, otherwise, when
 from pointsman.client.restate_admin import AdminApi
 from pointsman.restate import RestateClient, register, restate_app, serve
 from ports import free_ports
@@ -133,11 +133,15 @@ def test_a_program_with_schedules_is_told_to_name_where_the_server_takes_calls(r
                 await register(restate.admin, program, without=others, ingress="http://127.0.0.1:1")
             await register(restate.admin, program, without=others, ingress=restate.ingress)
             await register(restate.admin, program, without=others)
+            async with RestateClient(restate.ingress) as cases:
+                await cases.begin_schedule("hourly", "each hour")
+                with pytest.raises(Refused, match="the program has no schedule 'hourly:each day'; correct its process or its name"):
+                    await cases.begin_schedule("hourly", "each day")
 
     asyncio.run(story())
     [row] = restate.query("SELECT count(*) AS number FROM sys_invocation WHERE target = 'PointsmanSchedule/hourly:each hour/begin'")
 
-    assert row["number"] == 2
+    assert row["number"] == 3
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,11 @@ def test_a_server_that_lacks_something_is_refused_before_it_takes_the_program(
         asyncio.run(register("http://127.0.0.1:1", "http://127.0.0.1:2"))
 
     assert [body for _, path, body in asked if path == "/deployments"] == [{"uri": "http://127.0.0.1:2", "force": True, "dry_run": True}]
+
+
+def test_a_program_without_a_process_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="a program needs a process to run; give it one at least"):
+        restate_app([])
 
 
 def test_a_program_does_not_share_the_port_of_another_one() -> None:

@@ -34,7 +34,7 @@ from pointsman.runtime.starts import Delivered, Started
 SEED_BITS = 128
 ANSWER_SECONDS = 60.0  # longer than any turn that a caller waits for: none of them calls a function of a process
 HEALTH, HEALTH_SECONDS = "/restate/health", 5.0  # the server answers itself, and need not wait for a program
-READS = ("/show", "/events", HEALTH)  # what changes nothing
+READS = ("/show", "/events", "/check", HEALTH)  # what changes nothing
 LARGE_BYTES = 32 * 2**20 - 2**16  # what Restate takes in one request beside its head, if its settings do not say otherwise
 
 
@@ -132,9 +132,15 @@ class RestateClient:
         asked = {"process": process, "message": message, "name": name, "key": key, "tenant": tenant, "priority": priority}
         return Delivered(**await self._post(f"/{SERVICE}/send", asked))
 
-    async def begin_schedule(self, process: str, name: str) -> None:
-        """Begin a schedule of the registered program, as `register` does, or have it follow what the program says now."""
-        await self._post(f"/{SCHEDULE}/{quote(schedule_key(process, name), safe='')}/begin/send", None)
+    async def begin_schedule(self, process: str, name: str, *, check: bool = True) -> None:
+        """Begin a schedule of the registered program, as `register` does, or have it follow what the program says now.
+
+        Raises Refused if the program has no such schedule. Without `check`, nobody asks it.
+        """
+        schedule = f"/{SCHEDULE}/{quote(schedule_key(process, name), safe='')}"
+        if check:
+            await self._post(f"{schedule}/check", None)
+        await self._post(f"{schedule}/begin/send", None)
 
     async def store_blob(self, content: bytes) -> Blob:
         """Store a large value with the programs that serve, before a case or a message refers to it.

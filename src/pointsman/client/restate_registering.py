@@ -48,7 +48,9 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
     if schedules:
         async with RestateClient(takes_calls) as client:
             for process, name in schedules:
-                await client.begin_schedule(process, name)
+                await client.begin_schedule(
+                    process, name, check=False
+                )  # another node of a cluster may still call the program before this one
 
 
 def _check_version(api: AdminApi, version: str) -> None:

@@ -104,6 +104,11 @@ class MirrorEngine(Engine):
         said = Resolved(key, happened, by, why, outcome, expected_attempts)
         return await self._do(row, self._client.call(row.process, row.id, "resolve", said._asdict()))
 
+    async def check_ready(self) -> None:
+        """Return if the engine runs, can read the mirror, and Restate takes calls. Raises StoreError, EngineStopped."""
+        await super().check_ready()
+        await self._client.services()
+
     async def follow(self, seconds: float, stop: asyncio.Event) -> None:
         """Copy what has changed every so many `seconds`, until `stop` is set. If the file cannot be written, the engine fails."""
         try:

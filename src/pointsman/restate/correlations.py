@@ -33,11 +33,11 @@ SEEN_MAX = 1_000  # keys of messages that a correlation key remembers: far more 
 class Known:
     """What the object of a correlation key knows.
 
-    `open` has the numbers of its open cases, in the order of their starts, and what each was computed from. Messages came `early` or are `held`.
+    `open` has its open cases by what their numbers were computed from, in the order of their starts. Messages came `early` or are `held`.
     `seen` has the keys of those that came, with their cases.
     """
 
-    open: dict[int, str] = field(default_factory=dict)
+    open: dict[str, int] = field(default_factory=dict)
     early: list[Message] = field(default_factory=list)
     held: list[Message] = field(default_factory=list)
     seen: dict[str, int | None] = field(default_factory=dict)
@@ -90,9 +90,8 @@ class Correlations:
     async def start_here(self, ctx: ObjectContext, asked: Any) -> dict[str, Any]:
         """Start a case that messages with this key find, or find the case of its start key."""
         known, (process, wanted) = await ctx.get("known", _KNOWN) or Known(), _START.of(asked)
-        for case, seed in known.open.items():
-            if seed == wanted.seed:
-                return {"case": case, "duplicate": True}  # asking the case would hold up the messages while it takes a step
+        if wanted.seed in known.open:  # asking the case would hold up the messages while it takes a step
+            return {"case": known.open[wanted.seed], "duplicate": True}
         case, answer = await self._started(ctx, known, process, wanted)
         ctx.set("known", known, _KNOWN)
         return {"case": case, "duplicate": answer.get("duplicate", False)}
@@ -112,7 +111,7 @@ class Correlations:
         A message that the code cannot take any more stays held.
         """
         known = await ctx.get("known", _KNOWN) or Known()
-        known.open.pop(asked["case"], None)
+        known.open = {seed: case for seed, case in known.open.items() if case != asked["case"]}
         back, known.held = [*map(_MESSAGE.of, asked["messages"]), *known.held], []
         for message in back:
             try:
@@ -126,7 +125,7 @@ class Correlations:
     async def _taken(self, ctx: ObjectContext, known: Known, message: Message) -> tuple[int | None, str]:
         """Send a message to the open case that started last, keep it, or start a case with it."""
         process, way = message.post.to.process, message.post.while_open
-        case, how = next(reversed(known.open), None), "unmatched"
+        case, how = next(reversed(known.open.values()), None), "unmatched"
         if case is not None and way == "hold":
             known.held.append(message)
             how = "held"
@@ -145,7 +144,7 @@ class Correlations:
         """Start a case, or find it. If it is open, it gets the messages that came early, and those that come now."""
         case, answer = await begin(ctx, self._start, process, asked._replace(early=known.early))
         if asked.correlation is not None and answer.get("open", True):
-            known.open[case], came, known.early = asked.seed, known.early, []
+            known.open[asked.seed], came, known.early = case, known.early, []
             for message in came:
                 known.see(message.post, case)
                 if "open" in answer:  # it had started before, and did not take them

@@ -20,9 +20,6 @@ T = TypeVar("T")
 RETRIES = InvocationRetryPolicy(timedelta(milliseconds=100), 2.0, timedelta(seconds=5), 1_000_000_000)
 """How often Restate calls a handler again: a program may be away for long, and Restate's own policy gives up after an hour."""
 
-UNFIT = (KeyError, TypeError, ValueError, AttributeError)
-"""What a request raises that does not fit its handler."""
-
 _STATUSES = {kind.__name__: status for kind, (status, _) in KINDS.items()}
 
 
@@ -64,7 +61,7 @@ async def attempt(do: Callable[[], Awaitable[T]]) -> tuple[T | None, Refusing | 
         return await do(), None
     except PointsmanError as error:
         return None, refusing(error)
-    except UNFIT as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what a request raises that does not fit its handler
         return None, _misfit(error)
 
 

@@ -90,8 +90,7 @@ class LimitHandlers:
             limit, now = self._work.limits.get(given.limit), self._work.clock.now()
             if limit is None:
                 return _Changed(_Stored(), woken=tuple(stored.waiting))
-            change = GivePermit(limit, given.holder, given.ending, now, given.case, given.keeps)
-            state = changed(state_of(stored.text), change).state
+            state = changed(state_of(stored.text), GivePermit(limit, given.holder, given.ending, now, given.case, given.keeps)).state
             free = room(limit, state, now)
             return _Changed(_Stored(text_of(state), stored.waiting[free:]), woken=tuple(stored.waiting[:free]))
 

@@ -305,5 +305,4 @@ def _asked(pending: Pending | None, private: frozenset[str]) -> Any:
     """The open pause as JSON, with the schema of its answer."""
     if pending is None:
         return None
-    asked = pending.without(private)._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()}
-    return to_jsonable_python(asked)
+    return to_jsonable_python(pending.without(private)._asdict() | {"answer": TypeAdapter(pending.answer).json_schema()})

@@ -8,16 +8,17 @@ import json
 import logging
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from restate import ObjectContext, RunOptions, TerminalError, VirtualObject
+from restate import ObjectContext, ObjectSharedContext, RunOptions, TerminalError, VirtualObject
 
 from pointsman.client.restate_names import SCHEDULE, SCHEDULES, process_of, schedule_key, seed_of
-from pointsman.client.restate_requests import Start
+from pointsman.client.restate_requests import Refusing, Start
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
 from pointsman.errors import InputInvalid
 from pointsman.kernel.inputs import input_cells
-from pointsman.restate.journal import RETRIES, Json, delay_of
+from pointsman.restate.journal import RETRIES, Json, delay_of, refusal
 from pointsman.restate.record import begin
 from pointsman.restate.work import Work
 from pointsman.runtime.clock import LOOK_SECONDS
@@ -66,7 +67,14 @@ class ScheduleHandlers:
         names = {SCHEDULES: json.dumps([(process.name, schedule.name) for process, schedule in self._schedules.values()])}
         self.object = VirtualObject(SCHEDULE, "A schedule of Pointsman.", names, invocation_retry_policy=RETRIES)
         self.object.handler("begin")(self.begin)
+        self.object.handler("check", kind="shared")(self.check)
         self._tick = self.object.handler("tick", ingress_private=True)(self.tick)
+
+    async def check(self, ctx: ObjectSharedContext) -> bool:
+        """Refuse a schedule that the program does not have. A look that is under way holds up `begin`, and not this."""
+        if ctx.key() not in self._schedules:
+            raise refusal(Refusing("Refused", f"the program has no schedule {unquote(ctx.key())!r}; correct its process or its name."))
+        return True
 
     async def begin(self, ctx: ObjectContext) -> None:
         """Look for ticks from now on, or go on with what the code says now."""
@@ -93,8 +101,8 @@ class ScheduleHandlers:
             try:
                 await begin(ctx, self._start, process_of(ctx.key()), seen.start)
             except TerminalError as refused:
-                why, *_ = refused.message.partition(":")  # the rest may name a private value
-                log.warning("schedule %s could not start its case (%s); it is tried again", ctx.key(), why)
+                # The rest of what is refused may name a private value.
+                log.warning("schedule %s cannot start its case (%s); it is tried again", ctx.key(), refused.message.partition(":")[0])
                 last, then = known.last, then._replace(at=then.at + LOOK_SECONDS)
         ctx.set("schedule", known._replace(last=last), _KNOWN)
         if then is not None:

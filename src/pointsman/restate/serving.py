@@ -72,7 +72,7 @@ def restate_app(
 
     `resources` are what the functions name, `threads` how many plain functions run at once. `blobs` keep large values,
     such as a BlobFolder does. `/health` answers while it is served. Raises
-    DefinitionError if a process uses what is not offered on Restate, or lacks a resource.
+    DefinitionError if there is no process, or one uses what is not offered on Restate, or lacks a resource.
     """
     return Application(Work(processes, resources, threads=threads, blobs=blobs))
 

@@ -199,9 +199,7 @@ class Turn:
         """Note what follows from a transition, and return when the journal has it, if the case runs on."""
         result, came = self._result, before.came
         if t.takes:
-            left = [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
-            # They wait for the end of another open case, too, as on an engine.
-            result.back += [message._replace(post=message.post._replace(while_open="hold")) for message in left]
+            result.back += [came[number] for number, status in t.takes if status is MessageStatus.HELD and number in came]
             record.came = {}
         row = record.row
         if t.status in ENDED and before.row.status not in ENDED and row.correlation is not None:
@@ -270,7 +268,8 @@ class Turn:
         wakes = store.take_in(message.post, number, self._work.clock.now(), message.fields)
         store.record.arrived = number
         if message.post.to.case is None:
-            store.record.came = {**store.record.came, number: message}
+            # If the case leaves it, it waits also for the end of another open case, as on an engine.
+            store.record.came = {**store.record.came, number: message._replace(post=message.post._replace(while_open="hold"))}
         self._writes, self._moves = True, self._moves or wakes
 
 

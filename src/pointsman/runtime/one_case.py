@@ -14,7 +14,7 @@ from typing import Any, cast
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.rules import finish, otherwise
 from pointsman.definition.state import State
-from pointsman.errors import PointsmanError
+from pointsman.errors import DefinitionError, PointsmanError
 from pointsman.kernel.answering import Pending
 from pointsman.kernel.case import Case, bare_case, new_case
 from pointsman.kernel.codec import check_name, check_text, message_of
@@ -51,7 +51,9 @@ THREADS = 16  # plain functions that run at once, as many as an engine has
 
 
 class Shared:
-    """What the cases of a program share: its processes, the calls of their functions, and the clock. Raises DefinitionError if a resource is missing.
+    """What the cases of a program share: its processes, the calls of their functions, and the clock.
+
+    Raises DefinitionError if there is no process, or a resource is missing.
 
     `resources` are what the functions name, and `threads` how many plain functions run at once. Calls read blobs in the `store`, which has no cases, and
     tell it of waits for a thread. Make it anywhere, and use it in one event loop.
@@ -61,6 +63,8 @@ class Shared:
         self, processes: Sequence[AnyProcess], resources: Mapping[str, Any], store: Store, *, threads: int = THREADS, clock: Clock | None,
         random: chance.Random | None, failpoints: Failpoints,
     ) -> None:  # fmt: skip
+        if not processes:
+            raise DefinitionError("a program needs a process to run; give it one at least.")
         self.registry = Registry(processes)
         check_resources([*self.registry], resources)
         self.limited = [process for process in self.registry if any(node.limit is not None for node in process.nodes())]

@@ -12,7 +12,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from pointsman.definition.state import Blob
-from pointsman.errors import PointsmanError
+from pointsman.errors import PointsmanError, StoreError
 from pointsman.store.memory import MemoryStore
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -34,12 +34,19 @@ class Blobs(Protocol):
 class BlobFolder:
     """Blobs as files in a folder, which is made if it is missing. Programs on several machines need it on a disk that they share.
 
-    Nothing deletes a file.
+    Nothing deletes a file. Raises StoreError if the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"no blobs can be kept in the folder {folder} ({error.strerror}); name another one, or let this user write there."
+            ) from None
 
     async def keep(self, content: bytes) -> Blob:
         """Store a value. Raises OSError."""
