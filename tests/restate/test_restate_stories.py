@@ -50,7 +50,8 @@ def test_a_story_during_which_the_program_dies_loses_and_repeats_nothing(plot: P
     story = OnRestate(plot, dies_at=moment)
     story.tell()
 
-    assert story.cluster.deaths == 1
+    # Plain functions end in any order, so a story may have fewer entries this time.
+    assert story.cluster.deaths == (moment <= story.cluster.entries)
     assert repeated(plot, story.outside.done) == []
     cases = asyncio.run(shown_of(story))
     assert {shown["status"] for shown, _ in cases} <= {"done", "parked", "cancelled", "waiting"}
