@@ -78,6 +78,8 @@ def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_contin
         for key in ("after", "later"):
             with pytest.raises(StoreUnwritable, match="start again"):
                 await new_case(store, key=key)
+        with pytest.raises(StoreUnwritable, match="start again"):
+            await store.compact()
         assert len(disk.record) == written
         assert [row.key for row in await store.cases()] == ["before"]
         await store.close()
