@@ -105,10 +105,13 @@ def test_messages_of_one_turn_start_cases_as_they_would_one_after_the_other(tmp_
             letter(44, "fourth", "open", "supersede"),
             letter(45, "fifth", "early"),
             letter(46, "sixth", "thread 6", "new_case"),
+            letter(47, "erased", "gone"),
         ]
         for store in (together, apart):
             await store.post(*letter(1, "known", "open"))
             await store.post(Post(Address("p", "", "early"), "letter", "early", '"first"', 1.5))
+            await store.post(*letter(2, "erased", "gone"))
+            await store.commit(Transition(2, 1, 0, 3.0, Status.CANCELLED, erases=True))
 
         found = await asyncio.gather(*(together.post(*one) for one in wanted))
         full = await asyncio.gather(

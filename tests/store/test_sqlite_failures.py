@@ -19,7 +19,7 @@ from pointsman.errors import (
     PointsmanError,
     StoreUnwritable,
 )
-from pointsman.kernel.rows import FieldWrite, Transition
+from pointsman.kernel.rows import Address, FieldWrite, Intent, Post, Transition
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.conformance import new_case, next_of
@@ -149,6 +149,29 @@ def test_a_stale_transition_does_not_succeed_because_the_disk_is_full(tmp_path: 
 
         assert isinstance(answers[1], StoreUnwritable)
         assert isinstance(answers[0], Conflict | StoreUnwritable)
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_is_told_as_one_beside_a_job_that_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        refused, unlucky = [await new_case(store) for _ in range(2)]
+        await store.commit(next_of(refused, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+        pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.core.connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        again = next_of(refused, 2, 0, intent=Intent("k", "send", "a", 30.0, again=False))
+        large = next_of(unlucky, 1, 0, posts=[Post(Address("p", case=refused), "letter", "one", json.dumps("x" * 500_000), 20.0)])
+        answers = await asyncio.gather(store.commit(again), store.commit(large), return_exceptions=True)
+        row = await store.case(unlucky)
+        await store.close()
+
+        assert isinstance(answers[1], StoreUnwritable)
+        assert row is not None
+        assert row.revision == 1
 
     asyncio.run(main())
 

@@ -147,8 +147,7 @@ class SqliteStore(CoreStore):
             self._closed = True
         await asyncio.to_thread(self._readers.close)
         self.shut()  # before the writer: the last connection to close checkpoints the WAL, and only the writer can
-        self._hand_over()
-        self._jobs.put(None)
+        self._jobs.put(None)  # what came before `_closed` has been handed over: the loop has turned since
         await asyncio.to_thread(self._thread.join)
 
     def _hand_in(
