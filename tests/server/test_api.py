@@ -38,9 +38,11 @@ def test_the_same_answer_again_changes_nothing_and_is_no_error(tmp_path: Path) -
             said = {"digest": task["digest"], "answer": {"paid": True}, "edits": {"letter": "Dear Ada"}}
 
             tries = [said, said, {**said, "answer": {"paid": False}}, {**said, "edits": {}}]
-            codes = [(await client.post(f"/api/v1/cases/{case}/answer", json=one)).status_code for one in tries]
+            told = [await client.post(f"/api/v1/cases/{case}/answer", json=one) for one in tries]
 
-            assert codes == [200, 200, 409, 409]
+            assert [one.status_code for one in told] == [200, 200, 409, 409]
+            assert {one.json()["title"] for one in told[2:]} == {"Already answered"}
+            assert f"case {case} was already answered by" in told[2].json()["detail"]
             assert recorded == [("start", 201), ("answer", 200), ("answer", 409), ("answer", 409)]
 
     asyncio.run(body())

@@ -152,6 +152,41 @@ def test_an_answer_during_a_computation_is_kept_until_its_result_is_there(tmp_pa
     asyncio.run(body())
 
 
+def test_a_second_answer_says_who_was_first_while_the_case_goes_on(tmp_path: Path) -> None:
+    slow, begun, goes_on = Process("slow", Claim), asyncio.Event(), asyncio.Event()
+    assess = slow.pause(name="assess", writes="verdict", answer=Verdict, shows=("text",))
+
+    @slow.node(writes="letter")
+    async def draft(verdict: Verdict) -> str:
+        begun.set()
+        await goes_on.wait()
+        return "we pay" if verdict.paid else "we do not"
+
+    slow.accept(Letter, writes="later", correlate=lambda letter: letter.claim, starts=False)
+    slow.rules(
+        when("open", lambda one: one.verdict is None, assess),
+        when("no letter", lambda one: one.letter is None, draft),
+        otherwise(finish("done")),
+    )
+
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [slow]) as engine, client_of(engine) as client:
+            case = (await engine.start("slow", {"text": "a floor"})).case
+            await engine.wait_until_resting(case)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+            await engine.resume((await engine.pending(case)).token, {"paid": False}, by="grace")
+            await begun.wait()
+
+            late = await answer(client, case, {"answer.paid": "true"}, page)
+
+            assert late.status_code == 409
+            assert "was answered by <strong>grace</strong>" in late.text
+            goes_on.set()
+            await engine.wait_until_resting(case)
+
+    asyncio.run(body())
+
+
 def test_of_many_answers_at_once_one_counts_and_the_others_learn_whose(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):

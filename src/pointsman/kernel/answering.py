@@ -62,10 +62,15 @@ def too_late(process: AnyProcess, row: CaseRow, pause: PauseRow) -> Refused:
         change = f"was answered by {pause.closed_by}" if answered else "has been rewritten"
         return Stale(f"what case {row.id} showed {change} since, and it shows something new; look at it again.", current=None)
     if answered:
-        return AlreadyAnswered(f"case {row.id} was already answered by {pause.closed_by}; nothing was changed.", by=str(pause.closed_by))
+        return already_answered(row.id, str(pause.closed_by))
     if row.status in {Status.READY, Status.RUNNING}:
         return Stale(f"what case {row.id} showed has been rewritten since, and is being computed again.", current=None)
     return NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
+
+
+def already_answered(case: int, by: str) -> AlreadyAnswered:
+    """What somebody is told who answers after another person."""
+    return AlreadyAnswered(f"case {case} was already answered by {by}; nothing was changed.", by=by)
 
 
 def pending_of(process: AnyProcess, case: Case, declared: Pause, pause: PauseRow) -> Pending:

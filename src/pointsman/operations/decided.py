@@ -27,17 +27,24 @@ def answered_alike(history: History, digest: str, by: str, answer: Any, edits: M
 
     Members left out of the answer may have any value.
     """
-    shown = alike = False
+    taken = answer_to(history, digest)
+    if taken is None or taken["by"] != by:
+        return False
+    written, *rewritten = taken["fields"]
+    return {*rewritten} == {*edits} and _fits({written: answer, **edits}, history.state)
+
+
+def answer_to(history: History, digest: str) -> dict[str, Any] | None:
+    """Return the facts of the last answer to the pause that showed `digest`; None if nobody has answered, or it is asked again."""
+    shown, taken = False, None
     for event in history.events:
         facts = json.loads(event.facts)
         if event.kind == Kind.PAUSED:
             shown = facts["digest"] == digest
-            alike = alike and not shown  # it is asked again
+            taken = None if shown else taken
         elif event.kind == Kind.RESUMED and shown:
-            written, *rewritten = facts["fields"]
-            given = {written: answer, **edits}
-            alike = facts["by"] == by and {*rewritten} == {*edits} and _fits(given, history.state)
-    return alike
+            taken = facts
+    return taken
 
 
 def _fits(given: Any, stored: Any) -> bool:

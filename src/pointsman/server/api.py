@@ -41,9 +41,10 @@ from pointsman.client.schemas import (
 )
 from pointsman.definition.counts import format_count
 from pointsman.definition.fingerprint import SHORT
-from pointsman.errors import Refused, Stale
+from pointsman.errors import NotWaiting, Refused, Stale
+from pointsman.kernel.answering import already_answered
 from pointsman.kernel.snapshot import Status
-from pointsman.operations.decided import answered_alike
+from pointsman.operations.decided import answer_to, answered_alike
 from pointsman.operations.explain import explain_case
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
@@ -149,9 +150,12 @@ async def answer(case: CaseNumber, body: Answer, request: Request, engine: InEng
         if pending.digest != body.digest:
             raise Stale(f"what case {case} showed has changed since; look at it again.", current=pending)
         return case_view(await engine.resume(pending.token, body.answer, by=by, edits=body.edits))
-    except Refused:
+    except Refused as refused:
         history = await history_of(engine.reader, case)
         if not answered_alike(history, body.digest, by, body.answer, body.edits):
+            taken = answer_to(history, body.digest)
+            if isinstance(refused, NotWaiting) and taken is not None:
+                raise already_answered(case, taken["by"]) from None
             raise
         tell_audit(request, None)
         return case_view(history.case)

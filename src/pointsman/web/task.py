@@ -67,8 +67,9 @@ async def answer_task(request: Request) -> Response:
         return await _answer(request, who, form) if current else await _show_again(request, who, form)
     except NotWaiting:
         engine: Engine = request.app.state.engine
-        row = await engine.case(case_of(request))
-        if row.status not in {Status.READY, Status.RUNNING}:
+        row, pause = await engine.case(case_of(request)), await engine.reader.pause(case_of(request))
+        answered = pause is not None and pause.closed == "answered" and pause.digest == form.get("digest")
+        if answered or row.status not in {Status.READY, Status.RUNNING}:
             raise
         entered = [(name, value) for name in form if name not in {CSRF, LOOK} for value in form.all_of(name)]
         return page(request, "task_again.html", 409, who=who, row=row, entered=entered)
