@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
@@ -53,6 +55,8 @@ def test_the_clock_is_saved_to_the_last_digit(tmp_path: Path) -> None:
         await start(store, None, LATE)
         for _ in range(CLOCK_EVENTS + 10):
             await start(store, "known", 10.0)
+        with closing(sqlite3.connect(path)) as plain:
+            assert plain.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone() == (repr(LATE),)
         assert await opened_again(path) == LATE
         await store.close()
 
