@@ -19,6 +19,7 @@ from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State
 from pointsman.kernel.rows import CaseRow
 from pointsman.restate.turns import STEPS_SECONDS
 from pointsman.restate.work import Work
+from pointsman.runtime.one_case import THREADS
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
 from tiers import figure
@@ -27,6 +28,7 @@ ITEMS = ("tea", "rare", "coffee", "lost")
 YES = {"agreed": True, "by": "anna"}
 ALWAYS = -1
 DAY = 86_400.0
+HANG_SECONDS = 30.0  # far longer than the test takes
 ORDERS, TRIPS = orders(), trips()
 EVERY = figure("RESTATE_EVERY", 16)  # a program dies at one moment of so many
 
@@ -39,15 +41,16 @@ class Counting(State):
 class Cluster:
     """A cluster in memory with the process of orders. Its program dies at the `time`-th passing of the failpoint `dies_in`."""
 
-    def __init__(self, *, dies_at: int = 0, dies: str = "program", dies_in: str = "", time: int = 1) -> None:
+    def __init__(self, *, dies_at: int = 0, dies: str = "program", dies_in: str = "", time: int = 1, threads: int = THREADS) -> None:
         self.outside = Outside()
         self.objects = Objects(ManualClock(), dies_at=dies_at, dies=dies)
         self.calls: Counter[str] = Counter()
-        self._dies_in, self._time = dies_in, time
+        self._dies_in, self._time, self._threads = dies_in, time, threads
         self.serve(ORDERS)
 
     def serve(self, *processes: Process[Any]) -> None:
-        work = Work(processes, {"outside": self.outside}, clock=self.objects.clock, random=Random(7), failpoints=self._pass)
+        resources, clock = {"outside": self.outside}, self.objects.clock
+        work = Work(processes, resources, threads=self._threads, clock=clock, random=Random(7), failpoints=self._pass)
         self.objects.serve(work)
 
     def _pass(self, label: str) -> None:
@@ -537,6 +540,34 @@ def test_a_case_whose_invocation_somebody_has_killed_goes_on_with_the_next_call(
     found = [asyncio.run(story(entry)) for entry in range(10, 60, 7)]
 
     assert any(found)
+
+
+def test_a_killed_invocation_keeps_no_thread_from_other_cases() -> None:
+    async def story(entry: int) -> bool:
+        cluster = Cluster(dies_at=entry, dies="invocation", threads=1)
+        await cluster.start("tea")
+        await cluster.soon()
+        killed = any((one["effect"], one["status"]) == ("mail", "intended") for one in (await cluster.show())["effects"])
+        if killed:
+            await cluster.start("tea", seed="two", number=2)
+            await asyncio.wait_for(cluster.soon(), HANG_SECONDS)
+            assert (await cluster.show(2))["fields"]["mailed"] == "mail done"
+        return killed
+
+    found = [asyncio.run(story(entry)) for entry in range(20, 40)]
+
+    assert any(found)
+
+
+def test_a_case_in_which_the_adapter_itself_fails_is_parked() -> None:
+    class Faulty(Cluster):
+        def _pass(self, label: str) -> None:
+            if label == "node.call":
+                raise RuntimeError("a fault")
+
+    shown = asyncio.run(Faulty().finish("tea"))
+
+    assert (shown["status"], shown["reason"]) == ("parked", "it cannot go on: RuntimeError: a fault")
 
 
 def test_a_case_that_waits_goes_on_under_newer_code_and_repeats_nothing() -> None:

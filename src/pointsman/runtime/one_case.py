@@ -102,8 +102,7 @@ class OneCaseEngine:
         ports, recent = replace(ports, store=cast("Store", store)), Recent()  # as much of a store as is needed here
         commits, loader = Commits(ports, recent, calls.threads, lambda _, __: None, lambda: None), _Loader(store, recent)
         self._limits = Limits(ports, shared.limited)
-        room = {name: free + 1 for name, free in self._limits.offer().items()}  # so none is held back for cases that wait elsewhere
-        self._limits.claimed([row], room, all_of_it=True)
+        self._limits.claimed([row], {}, all_of_it=True)
         self._runner = _Runner(ports, commits, calls, self._limits, loader, start_child)
         self._scheduler = Scheduler(ports, loader, self._runner, registry, self._limits, 0, _raise)  # without places
         self._make_cases = partial(Cases, ports, commits, loader, self._scheduler, self._limits, registry)
