@@ -43,6 +43,7 @@ STEPS = 5
 KINDS = ("node", "plain", "effect", "effect", "pause", "nap", "both", "each", "child")
 ONCE = {"pause", "nap", "each", "child"}
 SAID = ("answer", "answer", "edit", "cancel", "redrive", "correct", "resolve", "letter", "letter", "start", "start", "assign", "wait")
+SECONDS = (11.03, 60.03, 90.03)  # no timer of a case ends at a sum of them: who came first would be open
 WAYS = ("append", "supersede", "hold", "new_case")
 LIMITS = (None, None, Limit("narrow", concurrency=1), Limit("slow", per_second=2.0), Limit("wide", concurrency=3))
 TEXT = str | Failure | None
@@ -268,7 +269,7 @@ def plot(number: int) -> Plot | None:
     except DefinitionError:
         return None
     said = [
-        Said(chance.choice((11.0, 60.0, 90.0)), chance.choice(SAID), chance.randrange(4), chance.randrange(10**6))
+        Said(chance.choice(SECONDS), chance.choice(SAID), chance.randrange(4), chance.randrange(10**6))
         for _ in range(chance.randrange(3, 9))
     ]
     return Plot(number, way, steps.processes, said, steps.first)
