@@ -138,12 +138,16 @@ def test_a_start_that_somebody_kills_and_that_is_repeated_is_one_case_which_mess
     async def killed(on: OnRestate) -> Any:
         with pytest.raises(Refused, match="killed"):
             await on.start("one")
+        await on.send(EARLY)
         case = await on.start("one")
-        return case, await on.send(SECOND), [key for key, state in on.cluster.states.items() if "case" in state]
+        told = await on.send(SECOND)
+        await on.cluster.work(until=on.cluster.clock.now() + 60)
+        shown = await on.client.show("tickets", case)
+        cases = [key for key, state in on.cluster.states.items() if "case" in state]
+        return cases == [f"tickets:{case}"], told == (case, "delivered"), len(shown["fields"]["letters"]) + shown["inbox"]
 
     for entry in range(1, whole.cluster.entries + 1):
-        case, sent, cases = asyncio.run(killed(OnRestate(dies_at=entry, dies="invocation")))
-        assert (sent, cases) == ((case, "delivered"), [f"tickets:{case}"]), f"entry {entry}"
+        assert asyncio.run(killed(OnRestate(dies_at=entry, dies="invocation"))) == (True, True, 2), f"entry {entry}"
 
 
 def test_a_start_key_that_another_correlation_key_has_finds_its_case_and_takes_no_messages_from_there() -> None:
