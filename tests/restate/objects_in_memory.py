@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +38,10 @@ class Died(BaseException):
 
 class Away(BaseException):
     """The server died."""
+
+
+class Elsewhere(BaseException):
+    """The connection is lost, with the newest entry, and the server calls the other program."""
 
 
 class Killed(TerminalError):
@@ -111,7 +115,11 @@ class Journal:
             value = await make()
             for _ in range(self._world.rounds):
                 await asyncio.sleep(0)
-            self._world.passes()
+            try:
+                self._world.passes()
+            except Elsewhere:
+                self._kept.pop()
+                raise
             self._kept[place] = (what, value)
         return self._kept[place][1]
 
@@ -130,13 +138,19 @@ class Journal:
 
 
 class Objects:
-    """All objects, and their time. The server's clock is `ahead` of the program's by so many seconds, so delays end earlier."""
+    """All objects, and their time. The server's clock is `ahead` of the program's by so many seconds, so delays end earlier.
 
-    def __init__(self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program", ahead: float = 0.0, rounds: int = 0) -> None:
+    There are two programs. The server goes from one to the `other` at the moments `elsewhere`, at which it has not got the newest entry.
+    """
+
+    def __init__(
+        self, clock: ManualClock, *, dies_at: int = 0, dies: str = "program", elsewhere: Collection[int] = (), ahead: float = 0.0, rounds: int = 0
+    ) -> None:  # fmt: skip
         self.clock = clock
         self.rounds = rounds
         self.ahead = ahead
         self.dies_at = dies_at
+        self.elsewhere = elsewhere
         self._death = {"program": Died, "server": Away, "invocation": Killed}[dies]
         self.entries = self.longest = self.deaths = 0
         self.calls: Counter[str] = Counter()
@@ -153,13 +167,18 @@ class Objects:
 
     def _begin(self) -> None:
         """Let the program begin, which knows nothing of an earlier one."""
-        self._handlers = {name: handler.fn for one in objects(self._work) for name, handler in one.handlers.items()}
+        self._handlers, self._other = self._program(), self._program()
+
+    def _program(self) -> dict[str, Any]:
+        return {name: handler.fn for one in objects(self._work) for name, handler in one.handlers.items()}
 
     def passes(self) -> None:
         """Count an entry of a journal, or die at it."""
         self.entries += 1
         if self.entries == self.dies_at:
             raise self._death
+        if self.entries in self.elsewhere:
+            raise Elsewhere
 
     def send(self, handler: str, key: str, arg: Any, seconds: float) -> None:
         self._sent += 1
@@ -177,6 +196,8 @@ class Objects:
             function = self._handlers[handler]
             try:
                 return await function(journal, *(one if isinstance(one, bytes) else json.loads(one) for one in sent))
+            except Elsewhere:
+                self._handlers, self._other = self._other, self._handlers
             except (Died, Away) as death:
                 self.deaths += 1
                 assert self.deaths < DEATHS_MAX, "the program dies again and again"

@@ -137,6 +137,34 @@ def test_a_program_that_dies_anywhere_leaves_no_case_without_a_permit() -> None:
         assert cluster.deaths == 1
 
 
+async def second_waits(limit: Limit) -> Objects:
+    """The first case has the permit, and the second one has asked for it twice."""
+    cluster = Objects(ManualClock())
+    cluster.serve(Work([questions(limit)], {"calls": Calls()}, clock=cluster.clock))
+    for number in (1, 2, 2):
+        wanted = PermitWanted(limit.name, f"call of {number}", 60.0, f"questions:{number}")
+        await cluster.call("take_permit", limit.name, WANTED.plain(wanted))
+    return cluster
+
+
+def test_a_case_waits_once_for_a_permit_however_often_it_asks() -> None:
+    cluster = asyncio.run(second_waits(Limit("llm", concurrency=1)))
+
+    assert json.loads(cluster.states["llm"]["limit"])["waiting"] == ["questions:2"]
+
+
+def test_code_without_a_limit_wakes_the_cases_that_wait_for_it() -> None:
+    async def story() -> list[tuple[str, str]]:
+        cluster = await second_waits(Limit("llm", concurrency=1))
+        cluster.serve(Work([questions(Limit("another", concurrency=1))], {"calls": Calls()}, clock=cluster.clock))
+
+        await cluster.call("give_permit", "llm", GIVEN.plain(PermitGiven("llm", "call of 1", "nothing", 1)))
+
+        return [(handler, key) for _, _, handler, key, _ in cluster._due]
+
+    assert asyncio.run(story()) == [("nudge", "questions:2")]
+
+
 def surveys(limit: Limit) -> Process[Any]:
     """Two branches under the same limit, of which one answer is enough."""
     question = Process("questions", Question)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Annotated, Any
 
 import pytest
-from objects_in_memory import Died, Objects
+from objects_in_memory import Away, Died, Objects
 from orders import Approval, Checked, Order, Outside, orders
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
@@ -223,6 +223,39 @@ def test_a_server_that_dies_at_any_entry_of_a_journal_interrupts_no_call() -> No
         assert (shown["status"], shown["outcome"]) == ("done", "sent"), f"entry {entry}"
         assert [effect for effect, _ in cluster.outside.deliveries] == ["pay", "mail", "book", "count"], f"entry {entry}"
         assert cluster.calls == whole.calls, f"entry {entry}"
+
+
+def test_a_turn_that_failed_is_interrupted_and_not_asked_again() -> None:
+    class Faulty(Cluster):
+        def _pass(self, label: str) -> None:
+            self.calls[label] += 1
+            if label == "node.call" and self.calls[label] == 1:
+                raise Away
+
+    cluster = Faulty()
+    shown = asyncio.run(cluster.finish("tea"))
+
+    assert cluster.objects.deaths == 1
+    assert (shown["status"], shown["outcome"]) == ("done", "sent")
+
+
+def test_a_case_that_goes_to_and_fro_between_two_programs_repeats_nothing() -> None:
+    booked = Counter[str]()
+
+    for entry in range(10, 60, 5):
+        for later in (2, 3, 5):
+            cluster = Cluster()
+            cluster.objects.elsewhere = {entry, entry + later}
+            shown = asyncio.run(cluster.finish("tea"))
+
+            effects = Counter(effect for effect, _ in cluster.outside.deliveries)
+            assert effects["mail"] == 1, f"entries {entry} and {later} later"
+            assert effects["book"] <= 1, f"entries {entry} and {later} later"
+            assert len({key for effect, key in cluster.outside.deliveries if effect == "pay"}) == 1
+            assert shown["status"] == "done" or "'book' is in doubt" in shown["reason"], f"entries {entry} and {later} later"
+            booked[shown["status"]] += 1
+
+    assert booked["done"] > booked["parked"]
 
 
 async def paused(cluster: Cluster) -> dict[str, Any]:
