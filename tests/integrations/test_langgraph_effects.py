@@ -206,7 +206,7 @@ def test_other_policies_call_again_or_look_up(path: Path) -> None:
         return ABSENT if len(asked) == 1 else Found("found receipt")
 
     again = charging(bank, Idempotent(), name="again", retry=AT_ONCE)
-    looked = charging(bank, Reconcile(look_up, propagation_seconds=0.0), name="looked", retry=AT_ONCE, timeout_seconds=0.05)
+    looked = charging(bank, Reconcile(look_up, propagation_seconds=0.0), name="looked", retry=AT_ONCE, timeout_seconds=1.0)
 
     with PointsmanSaver.open(path, effects=[again, looked]) as saver:
         state = graph_of(saver, pay=lambda state: {"receipts": [again("17"), looked("18")]}).invoke({"orders": []}, THREAD)

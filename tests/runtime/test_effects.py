@@ -198,7 +198,7 @@ def test_a_call_in_doubt_at_most_once_parks_for_a_person_and_stays_so(place: Pla
 def test_a_call_that_runs_out_of_time_is_in_doubt_and_says_after_how_long(place: Place) -> None:
     process = Process("letter", Letter)
 
-    @process.effect(writes="receipt", safety=AtMostOnce(), timeout_seconds=0.01)
+    @process.effect(writes="receipt", safety=AtMostOnce(), timeout_seconds=0.5)
     async def post(message: str) -> str:
         await asyncio.Event().wait()
         return message
@@ -212,7 +212,7 @@ def test_a_call_that_runs_out_of_time_is_in_doubt_and_says_after_how_long(place:
     row, entry = run(main())
 
     assert (row.status, entry.status) == (Status.PARKED, EffectStatus.IN_DOUBT)
-    assert "no answer within 0.01 seconds" in row.reason
+    assert "no answer within 0.5 seconds" in row.reason
 
 
 def held_up(gate: asyncio.Event, **settings: Any) -> Process[Letter]:

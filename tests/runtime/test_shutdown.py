@@ -166,7 +166,7 @@ def test_a_look_up_that_cancels_its_own_task_does_not_cancel_its_commit(place: P
         task.cancel()
         return Found((name, name))
 
-    @process.effect(writes=("first", "second"), safety=Reconcile(look_up, propagation_seconds=0.01), timeout_seconds=0.01)
+    @process.effect(writes=("first", "second"), safety=Reconcile(look_up, propagation_seconds=0.01), timeout_seconds=0.5)
     async def begin(name: str) -> tuple[str, str]:
         raise ConnectionResetError(name)
 
