@@ -70,7 +70,8 @@ class RestateClient:
     ) -> Started:  # fmt: skip
         """Start a case. A second start of the tenant with the same `key` finds the first one's case.
 
-        Messages whose correlation key is `correlation` go to the case while it is open, also those that came before it. Without a `key`, a start whose answer was lost may have started a case. Raises InputInvalid and UnknownProcess.
+        Messages with this `correlation` key go to the case while it is open, also those that came before it. Without a `key`, a start whose answer
+        was lost may have started a case. Raises InputInvalid and UnknownProcess.
         """
         if not isinstance(inputs, Mapping | State):
             kind = type(inputs).__name__
