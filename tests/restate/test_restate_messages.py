@@ -95,9 +95,19 @@ def test_a_message_that_an_ended_case_gets_starts_the_next_one() -> None:
         await cluster.call("cancel", key, {"by": "otto", "why": "before the letter has arrived"})
         await cluster.work()
 
-        return sorted([(await cluster.call("show", one))["outcome"] or "" for one in [*cluster.states] if one.startswith("tickets:")])
+        shown = [await cluster.call("show", one) for one in [*cluster.states] if one.startswith("tickets:")]
+        return sorted((one["outcome"] or "", one["inbox"]) for one in shown)
 
-    assert asyncio.run(story()) == ["", "answered"]
+    assert asyncio.run(story()) == [("", 0), ("answered", 0)]
+
+
+@pytest.mark.parametrize("way", ["supersede", "append"])
+def test_the_record_of_a_case_keeps_no_message_that_was_taken_in(way: str) -> None:
+    _, how, cluster = on_restate(way)
+
+    records = [json.loads(state["case"]) for key, state in cluster.states.items() if key.startswith("tickets:")]
+    assert "delivered" in how
+    assert not any(record.get("came") or record.get("messages") for record in records)
 
 
 class Stamped(BaseModel):

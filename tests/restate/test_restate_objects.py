@@ -162,6 +162,28 @@ def test_a_cancelled_case_cancels_its_child() -> None:
     asyncio.run(story())
 
 
+def test_a_case_whose_child_somebody_has_cancelled_is_redriven_to_another_one() -> None:
+    async def story() -> tuple[str, dict[str, Any]]:
+        cluster = Cluster()
+        cluster.serve(*trips(waits=True))
+        await cluster.objects.call("start", "trips:1", {"seed": "one", "inputs": {"country": "france"}})
+        await cluster.soon()
+        [child] = [key for key in cluster.objects.states if key.startswith("visas:")]
+        await cluster.objects.call("cancel", child, {"by": "otto", "why": "the wrong office"})
+        await cluster.soon()
+        before = (await cluster.objects.call("show", "trips:1"))["status"]
+
+        await cluster.objects.call("redrive", "trips:1", {"by": "otto", "why": "to the right one"})
+        await cluster.objects.work()
+
+        return before, await cluster.objects.call("show", "trips:1")
+
+    before, shown = asyncio.run(story())
+
+    assert before == "parked"
+    assert (shown["outcome"], shown["fields"]["visa"]) == ("booked", "stamp of france")
+
+
 def test_a_child_that_was_called_off_counts_as_cancelled_before_it_is() -> None:
     async def story() -> tuple[str, str]:
         cluster = Cluster()
