@@ -174,6 +174,19 @@ def test_a_repeated_start_does_not_wait_for_a_step_of_the_case() -> None:
     assert (again, asked) == (case, 0)
 
 
+def test_a_repeated_start_of_a_case_that_has_ended_brings_it_no_messages() -> None:
+    async def story() -> Any:
+        on = OnRestate()
+        case = await on.start("one")
+        await on.cancel(case)
+        await on.sleep(60)
+        return case, await on.start("one"), (await on.send(SECOND)).how
+
+    case, again, how = asyncio.run(story())
+
+    assert (again, how) == (case, "unmatched")
+
+
 def test_a_start_that_is_refused_leaves_early_messages_to_the_next_one() -> None:
     async def story() -> Any:
         on = OnRestate()
