@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -100,6 +101,30 @@ def test_a_copy_of_another_tool_is_as_old_as_its_last_commit(tmp_path: Path) -> 
         source.backup(copy)
 
     assert restore(tmp_path / "copy.db", tmp_path / "new.db").at == NOW
+
+
+def test_a_restored_backup_is_as_old_as_the_backup_and_not_as_its_last_commit(tmp_path: Path) -> None:
+    db = made(tmp_path / "cases.db", "a cup")
+    back_up(db, tmp_path / "copy.db", now=NOW + 3_600)
+
+    restored = restore(tmp_path / "copy.db", tmp_path / "restored.db")
+
+    assert restored.at == NOW + 3_600
+
+
+def test_a_copy_is_on_the_disk_before_it_has_its_name_and_so_is_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db, copy = made(tmp_path / "cases.db", "a cup"), tmp_path / "copy.db"
+    flushed: list[tuple[int, bool]] = []
+    flush = os.fsync
+
+    def flushing(handle: int) -> None:
+        flushed.append((os.fstat(handle).st_ino, copy.exists()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    back_up(db, copy, now=NOW)
+
+    assert flushed == [(copy.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
 def test_an_effect_without_an_outcome_is_told(tmp_path: Path) -> None:
