@@ -1,14 +1,17 @@
 """Starts with a correlation key on Restate: messages find the case as on an engine, and it is started once, whoever dies."""
 
 import asyncio
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 from objects_in_memory import Objects, client_of
+from restate import TerminalError
 from tickets import Letter, tickets
 
-from pointsman import InputInvalid, Refused
+from pointsman import InputInvalid, Process, Refused, State, finish, otherwise, when
+from pointsman.client.restate_names import START_HERE, place_of
 from pointsman.restate.work import Work
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.world import World
@@ -198,6 +201,37 @@ def test_a_start_that_is_refused_leaves_early_messages_to_the_next_one() -> None
         return await on.client.show("tickets", case)
 
     assert asyncio.run(story())["fields"]["reply"] == "text 1"
+
+
+def test_early_messages_wait_for_a_case_that_does_not_end_at_its_start() -> None:
+    class Case(State):
+        ended: bool
+        letter: Letter | None = None
+        slept: float | None = None
+
+    process = Process("quick", Case)
+    process.accept(Letter, writes="letter", correlate=lambda letter: letter.thread, while_open="supersede", name="letter-came", starts=False)
+    sleep = process.sleep(writes="slept", seconds=timedelta(hours=1))
+    process.rules(when("over", lambda c: c.ended or c.slept is not None, finish("over")), otherwise(sleep))
+
+    async def story() -> list[Any]:
+        cluster = Objects(ManualClock())
+        cluster.serve(Work([process], clock=cluster.clock, random=Random(7)))
+        client = client_of(cluster)
+        await client.send("quick", EARLY)
+        cases = [(await client.start("quick", {"ended": ended}, correlation="a")).case for ended in (True, False)]
+        await cluster.work()
+        return [(await client.show("quick", case))["fields"].get("letter") for case in cases]
+
+    assert asyncio.run(story()) == [None, EARLY.model_dump()]
+
+
+@pytest.mark.parametrize("correlation", ["b", None])
+def test_the_object_of_a_correlation_key_starts_no_case_of_another_one(correlation: str | None) -> None:
+    asked = ["tickets", {"seed": "one", "correlation": correlation}]
+
+    with pytest.raises(TerminalError, match="InputInvalid: this object is that of another correlation key"):
+        asyncio.run(OnRestate().cluster.call(START_HERE, place_of("tickets", "", "a"), asked))
 
 
 def test_a_message_that_a_cancelled_case_did_not_take_in_waits_for_the_end_of_the_other_open_case() -> None:

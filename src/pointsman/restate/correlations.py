@@ -90,6 +90,8 @@ class Correlations:
     async def start_here(self, ctx: ObjectContext, asked: Any) -> dict[str, Any]:
         """Start a case that messages with this key find, or find the case of its start key."""
         known, (process, wanted) = await ctx.get("known", _KNOWN) or Known(), _START.of(asked)
+        if place_of(process, wanted.tenant, wanted.correlation) != ctx.key():  # the end of the case would be told elsewhere
+            raise refusal(Refusing("InputInvalid", "this object is that of another correlation key; start the case with RestateClient."))
         if wanted.seed in known.open:  # asking the case would hold up the messages while it takes a step
             return {"case": known.open[wanted.seed], "duplicate": True}
         case, answer = await self._started(ctx, known, process, wanted)
@@ -141,9 +143,12 @@ class Correlations:
         return case, how
 
     async def _started(self, ctx: ObjectContext, known: Known, process: str, asked: Start) -> tuple[int, dict[str, Any]]:
-        """Start a case, or find it. If it is open, it gets the messages that came early, and those that come now."""
+        """Start a case, or find it. If it is open, it gets the messages that came early, and those that come now.
+
+        A case that has ended at its start took none of them.
+        """
         case, answer = await begin(ctx, self._start, process, asked._replace(early=known.early))
-        if asked.correlation is not None and answer.get("open", True):
+        if asked.correlation is not None and answer.get("open", answer.get("taken", True)):
             known.open[asked.seed], came, known.early = case, known.early, []
             for message in came:
                 known.see(message.post, case)
