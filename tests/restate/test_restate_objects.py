@@ -388,6 +388,25 @@ def test_a_refusal_of_what_does_not_fit_names_its_place_and_not_its_value() -> N
     )
 
 
+def test_a_refusal_that_quotes_half_a_character_is_told_and_not_repeated_for_ever() -> None:
+    cluster = Cluster()
+    asyncio.run(cluster.start("tea"))
+
+    with pytest.raises(TerminalError, match="no effect has the key \\?;"):
+        asyncio.run(cluster.ask("resolve", {"key": "\ud800", "happened": True, "by": "otto", "why": "the bank says so"}))
+
+
+@pytest.mark.parametrize("number", ["01", "\u0661", "9" * 5_000])
+@pytest.mark.parametrize("handler", ["start", "show"])
+def test_a_number_that_is_written_in_another_way_is_that_of_no_case(handler: str, number: str) -> None:
+    asked = {"seed": "one", "inputs": {"item": "tea"}} if handler == "start" else None
+
+    with pytest.raises(TerminalError) as told:
+        asyncio.run(Cluster().objects.call(handler, f"orders:{number}", asked))
+
+    assert refused(told) == "UnknownCase"
+
+
 def test_a_message_that_does_not_fit_is_refused() -> None:
     with pytest.raises(TerminalError) as told:
         asyncio.run(Cluster().objects.call("send", "", {"message": {}}))

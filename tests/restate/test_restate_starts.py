@@ -210,7 +210,9 @@ def test_early_messages_wait_for_a_case_that_does_not_end_at_its_start() -> None
         slept: float | None = None
 
     process = Process("quick", Case)
-    process.accept(Letter, writes="letter", correlate=lambda letter: letter.thread, while_open="supersede", name="letter-came", starts=False)
+    process.accept(
+        Letter, writes="letter", correlate=lambda letter: letter.thread, while_open="supersede", name="letter-came", starts=False
+    )
     sleep = process.sleep(writes="slept", seconds=timedelta(hours=1))
     process.rules(when("over", lambda c: c.ended or c.slept is not None, finish("over")), otherwise(sleep))
 

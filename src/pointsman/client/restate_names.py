@@ -21,6 +21,7 @@ PROCESSES = "pointsman.processes"
 """The metadata of the virtual object of cases that names the processes of the program, as a JSON list."""
 
 NUMBER_BITS = 53  # so that a program in JavaScript reads a number as it is
+DIGITS_MAX = len(str(2**NUMBER_BITS))
 PLACES = 1_000  # with a billion cases, one number in nine million is taken
 
 

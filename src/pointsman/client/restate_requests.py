@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pointsman.errors import AlreadyAnswered, InputInvalid, PointsmanError
+from pointsman.kernel.codec import storable
 from pointsman.kernel.rows import FieldRow, Post
 
 REQUESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -54,7 +55,7 @@ class Refusing(NamedTuple):
 
 def refusing(error: PointsmanError) -> Refusing:
     """What a caller is told of an error."""
-    return Refusing(type(error).__name__, str(error), error.by if isinstance(error, AlreadyAnswered) else "")
+    return Refusing(type(error).__name__, storable(str(error)), error.by if isinstance(error, AlreadyAnswered) else "")
 
 
 def fitting(handler: str, asked: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from restate import ObjectContext, ObjectSharedContext, RunOptions, Service, Ter
 from restate.serde import BytesSerde
 from restate.server_context import restate_context_is_replaying
 
-from pointsman.client.restate_names import NAME, PROCESSES, place_of, seed_of
+from pointsman.client.restate_names import DIGITS_MAX, NAME, PROCESSES, key_of, place_of, seed_of
 from pointsman.client.restate_requests import Message, Start, fitting, refusing
 from pointsman.errors import AnswerInvalid, InputInvalid, PointsmanError, Refused, UnknownCase
 from pointsman.kernel.answering import Pending
@@ -58,7 +58,7 @@ _Asked = Callable[[Turn, dict[str, Any]], Awaitable[object]]
 def _named(key: str) -> tuple[str, int]:
     """The process and the number of a case. Raises TerminalError."""
     name, _, number = key.rpartition(":")
-    if not number.isdecimal():
+    if not number.isdecimal() or len(number) > DIGITS_MAX or key != key_of(name, int(number)):  # one number has one key
         raise TerminalError(f"UnknownCase: {key!r} is not the key of a case; write it as process:number.", 404)
     return name, int(number)
 
@@ -119,12 +119,8 @@ class _Handlers:
         record, (name, number), wanted = await ctx.get("case", RECORD), _named(ctx.key()), _START.of(asked)
         if record is not None:
             row, same = record.row, record.seed == wanted.seed
-            told = {
-                "case": number,
-                "duplicate": same,
-                "other": not same,
-                "open": row.correlation == wanted.correlation and row.status not in ENDED,
-            }
+            takes = row.correlation == wanted.correlation and row.status not in ENDED
+            told = {"case": number, "duplicate": same, "other": not same, "open": takes}
             return told | (as_child(record) if same and wanted.home else {})
 
         record = Record(CaseRow(number, name, 0), ctx.uuid().hex, seed=wanted.seed, home=wanted.home, result=wanted.result)
