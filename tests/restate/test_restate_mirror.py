@@ -457,6 +457,31 @@ def test_what_an_operator_does_on_a_mirror_is_done_on_restate_or_refused(shop: S
     asyncio.run(story())
 
 
+def test_an_effect_in_doubt_is_resolved_on_a_mirror_by_whoever_knows_of_its_last_call(shop: Shop) -> None:
+    called = count(1)
+
+    def dies(label: str) -> None:
+        if label == "effect.called" and next(called) == 3:
+            raise Died
+
+    async def story() -> str:
+        shop.objects.serve(Work([shop.process], {"outside": Outside()}, clock=shop.objects.clock, failpoints=dies))
+        await shop.start("tea", 1)
+        async with (
+            client_of(shop.objects) as handlers,
+            mirrored(shop.file, shop.processes, shop.cases, handlers, clock=shop.objects.clock) as engine,
+        ):
+            [doubt] = [one for one in (await shop.objects.call("show", "orders:1"))["effects"] if one["status"] == "in_doubt"]
+            said = {"happened": True, "by": "ada", "why": "it is in the book", "outcome": "booked"}
+            with pytest.raises(Refused, match="has been called again since"):
+                await engine.resolve(doubt["key"], **said, expected_attempts=doubt["attempts"] - 1)
+            await engine.resolve(doubt["key"], **said, expected_attempts=doubt["attempts"])
+            await shop.objects.work(until=shop.objects.clock.now() + 60)
+            return str((await shop.objects.call("show", "orders:1"))["fields"]["booked"])
+
+    assert asyncio.run(story()) == "booked"
+
+
 def test_a_start_by_the_api_of_a_mirror_passes_its_correlation_key_on(shop: Shop) -> None:
     async def story() -> Any:
         async with (

@@ -364,6 +364,8 @@ def test_a_request_that_does_not_fit_is_refused_and_not_repeated_for_ever(handle
         ("answer", {"answer": "no"}, "'token' is missing, 'by' is missing; 'answer' takes an object with token, answer, by, and perhaps edits."),
         ("cancel", {"by": "eve"}, "'why' is missing; 'cancel' takes an object with by, why."),
         ("cancel", ["eve"], "'by' is missing, 'why' is missing; 'cancel' takes an object with by, why."),
+        ("resolve", {"key": "k", "happened": "no", "by": "eve", "why": "w"}, "'happened' is not true or false; 'resolve' takes an object with key, happened, by, why, and perhaps outcome, calls."),
+        ("redrive", {"by": "eve", "why": "w", "fields": "price"}, "'fields' is not an object; 'redrive' takes an object with by, why, and perhaps fields."),
         ("send", {"process": "p", "message": "m", "kee": "k"}, "'kee' is unknown; 'send' takes an object with process, message, and perhaps name, key, tenant, priority."),
     ],
 )  # fmt: skip

@@ -12,10 +12,18 @@ REQUESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "assign": (("to", "by"), ("note",)),
     "cancel": (("by", "why"), ()),
     "redrive": (("by", "why"), ("fields",)),
-    "resolve": (("key", "happened", "by", "why"), ("outcome",)),
+    "resolve": (("key", "happened", "by", "why"), ("outcome", "calls")),
     "send": (("process", "message"), ("name", "key", "tenant", "priority")),
 }
 """What a request of each handler has, and what it may have."""
+
+_KINDS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("process", "name"), (str, "a text")),
+    **dict.fromkeys(("edits", "fields"), (Mapping, "an object")),
+    "happened": (bool, "true or false"),
+    "calls": (int, "a whole number"),
+}
+"""What these are. What a request may have can also be null. The kernel looks at the others."""
 
 
 class Start(NamedTuple):
@@ -59,11 +67,16 @@ def refusing(error: PointsmanError) -> Refusing:
 
 
 def fitting(handler: str, asked: Any) -> dict[str, Any]:
-    """The request of this handler. Raises InputInvalid if it lacks a name, or has one that the handler would overlook."""
+    """The request of this handler. Raises InputInvalid if it lacks a name, has one that the handler would overlook, or has something else there."""
     needed, more = REQUESTS[handler]
     given = asked if isinstance(asked, Mapping) else {}
     wrong = [f"{name!r} is missing" for name in needed if name not in given] + [
         f"{name!r} is unknown" for name in given if name not in needed + more
+    ]
+    wrong += [
+        f"{name!r} is not {what}"
+        for name, (kind, what) in _KINDS.items()
+        if name in given and not isinstance(given[name], kind) and (name in needed or given[name] is not None)
     ]
     if wrong:
         takes = ", ".join(needed) + (f", and perhaps {', '.join(more)}" if more else "")
