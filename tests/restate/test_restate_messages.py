@@ -183,6 +183,7 @@ async def told_by_an_engine(message: object, settings: dict[str, Any]) -> str:
         ("lost", {}, "the correlation is empty"),
         ("good", {"key": ""}, "the key is empty"),
         ("good", {"tenant": 7}, "tenant: int is not a text"),
+        ("good", {"tenant": {}}, "tenant: dict is not a text"),
         ("good", {"priority": 2**63}, "is not an int of at most 64 bits"),
     ],
 )

@@ -78,7 +78,7 @@ class Correlations:
         """A message and the key of the object of its correlation key."""
         process = self._work.registry.for_start(fitting("send", asked)["process"])
         accept, body, value, key, correlation = accepted(process, asked["message"], name=asked.get("name"), key=asked.get("key"))
-        tenant, priority = asked.get("tenant") or "", asked.get("priority", 0)
+        tenant, priority = "" if asked.get("tenant") is None else asked["tenant"], asked.get("priority", 0)
         check_keys(key=key, correlation=correlation, tenant=tenant, priority=priority)
         cells = {} if accept.starts is False else first_cells(process, accept, value)
         await check_blobs(self._work.blobs, (value, [cell.value for cell in cells.values()]), InputInvalid)
