@@ -71,7 +71,7 @@ class InputInvalid(PointsmanError):
 
 
 class ValueRefused(PointsmanError):
-    """A value cannot be stored as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not read back equal."""
+    """A value cannot be stored: NaN, an infinity, a lone surrogate, a NUL, a type that does not read back equal from JSON, or one too large."""
 
 
 class UnknownProcess(PointsmanError):

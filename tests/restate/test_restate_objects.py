@@ -15,8 +15,9 @@ from pydantic_core import to_json
 from restate import TerminalError
 from trips import trips
 
-from pointsman import Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, parallel, when
+from pointsman import AtMostOnce, Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, parallel, when
 from pointsman.kernel.rows import CaseRow
+from pointsman.restate import turns
 from pointsman.restate.turns import STEPS_SECONDS
 from pointsman.restate.work import Work
 from pointsman.runtime.one_case import THREADS
@@ -543,6 +544,70 @@ def test_line_breaks_in_a_value_are_kept() -> None:
 
     shown = asyncio.run(cluster.objects.call("show", "count:1"))
     assert (shown["outcome"], shown["fields"]) == ("counted", {"name": name, "number": 20})
+
+
+class Copies(State):
+    text: str
+    first: str | None = None
+    second: str | None = None
+
+
+def copying(sent: list[str]) -> Process[Any]:
+    """A process that copies a text in a node and then in an effect."""
+    process = Process("copies", Copies)
+
+    @process.node(writes="first")
+    async def copy(text: str) -> str:
+        return text
+
+    @process.effect(writes="second", safety=AtMostOnce())
+    async def send(text: str) -> str:
+        sent.append(text)
+        return text
+
+    process.rules(
+        when("not copied", lambda c: c.first is None, copy), when("not sent", lambda c: c.second is None, send), otherwise(finish("copied"))
+    )
+    return process
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "calls"), [(5_000, "copy", 0), (3_500, "send", 1)], ids=["the result of a node", "the outcome of an effect"]
+)
+def test_a_case_whose_record_would_become_too_large_parks_calls_no_effect_again_and_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch, length: int, step: str, calls: int
+) -> None:
+    monkeypatch.setattr(turns, "RECORD_MAX", 10_000)
+    sent: list[str] = []
+
+    async def story() -> list[dict[str, Any]]:
+        cluster, shown = Cluster(), []
+        cluster.serve(copying(sent))
+        operator = {"by": "otto", "why": "it is too large"}
+        for handler, asked in (("start", {"seed": "one", "inputs": {"text": "x" * length}}), ("redrive", operator), ("cancel", operator)):
+            await cluster.objects.call(handler, "copies:1", asked)
+            await cluster.objects.work()
+            shown.append(await cluster.objects.call("show", "copies:1"))
+        return shown
+
+    parked, redriven, cancelled = asyncio.run(story())
+
+    assert [one["status"] for one in (parked, redriven, cancelled)] == ["parked", "parked", "cancelled"]
+    assert parked["step"] == step
+    assert "of 10,000 at most; keep large values as blobs" in parked["reason"]
+    assert len(sent) == calls
+
+
+def test_a_start_whose_record_would_be_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "RECORD_MAX", 10_000)
+    cluster = Cluster()
+    cluster.serve(copying([]))
+
+    with pytest.raises(TerminalError, match="keep large values as blobs"):
+        asyncio.run(cluster.objects.call("start", "copies:1", {"seed": "one", "inputs": {"text": "x" * 20_000}}))
+
+    with pytest.raises(TerminalError, match="UnknownCase"):
+        asyncio.run(cluster.objects.call("show", "copies:1"))
 
 
 def test_the_wait_for_other_cases_between_two_steps_does_not_count_as_time_of_the_steps() -> None:

@@ -31,6 +31,7 @@ from pointsman.store.one_case import OneCase
 
 STEPS_MAX, STEPS_SECONDS = 8, 0.1  # of one invocation: what comes for the case meanwhile waits, and a journal should be short
 
+RECORD_MAX = 12 * 2**20  # bytes: the server takes 32 MiB in a message, and does not get on with one of more than half of that
 RECORD, EVENTS = Json(Record), Json(Stamped)
 
 
@@ -100,7 +101,7 @@ class _Store(OneCase[Record]):
     """
 
     def __init__(self, record: Record, turn: "Turn") -> None:
-        super().__init__(record)
+        super().__init__(record, size=lambda record: len(RECORD.serialize(record)), size_max=RECORD_MAX)
         self.given: list[PermitGiven] = []
         self.waits = 0.0
         self._seen: dict[str, LimitState] = {}

@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from pointsman.errors import ValueRefused
 from pointsman.kernel.case import Case, History, PastIntent, committed
 from pointsman.kernel.events import Kind
 from pointsman.kernel.messages import CHILD_ENDED
@@ -30,6 +31,7 @@ from pointsman.store.base import Claimed, WriteRow
 from pointsman.store.states import state_from
 
 _SLEEPS = frozenset({Status.WAITING, Status.PARKED})
+_AT_ANY_SIZE = frozenset({Status.PARKED, Status.BLOCKED, Status.CANCELLED})  # so that a case whose record is too large can stop
 PAUSES_MAX = 20  # the latest pauses of a case: so far back an answer that comes late is told who answered
 
 
@@ -117,13 +119,15 @@ def _pauses_after(pauses: tuple[PauseRow, ...], t: Transition, now_open: PauseRo
 class OneCase(Generic[R]):
     """What the loader, the runner and the commands for one case need of a store. It has no leases, and no other case but the children.
 
-    Nobody else changes the case meanwhile: the host sees to that. So no commit is refused. `undone` says of an effect whether it may be taken back.
+    Nobody else changes the case meanwhile: the host sees to that. So a commit is refused only if the record would have a `size` of more than `size_max`.
+    `undone` says of an effect whether it may be taken back.
     """
 
     lease_seconds = None
 
-    def __init__(self, record: R) -> None:
+    def __init__(self, record: R, *, size: Callable[[R], int] = lambda _: 0, size_max: int = 0) -> None:
         self.record = record
+        self._size, self._size_max = size, size_max
         self.incarnation = record.incarnation
         self.undone: Callable[[str], bool] = lambda _: False
         self._fields_of: dict[int, Mapping[str, FieldRow]] = {}
@@ -157,9 +161,14 @@ class OneCase(Generic[R]):
         return wakes
 
     async def commit(self, transition: Transition) -> int:
-        """Change the record."""
-        self.record = after(self.record, transition)
-        self.record.remember(transition, self.undone)
+        """Change the record. Raises ValueRefused if it would be too large."""
+        record = after(self.record, transition)
+        record.remember(transition, self.undone)
+        if transition.status not in _AT_ANY_SIZE and (size := self._size(record)) > self._size_max:
+            raise ValueRefused(
+                f"the record of the case would have {size:,} bytes, of {self._size_max:,} at most; keep large values as blobs."
+            )
+        self.record = record
         return transition.case
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
