@@ -16,6 +16,7 @@ from restate import TerminalError
 from trips import trips
 
 from pointsman import AtMostOnce, Blob, Database, DefinitionError, Log, Peek, Process, State, finish, otherwise, parallel, when
+from pointsman.client import restate_requests
 from pointsman.kernel.rows import CaseRow
 from pointsman.restate import turns
 from pointsman.restate.turns import STEPS_SECONDS
@@ -380,6 +381,19 @@ def test_a_request_with_a_name_that_the_handler_would_overlook_or_without_one_th
         asyncio.run(cluster.objects.call("send", "", asked) if handler == "send" else cluster.ask(handler, asked))
 
     assert refused_with.value.message == f"InputInvalid: the request does not fit: {told}"
+
+
+@pytest.mark.parametrize("handler", ["answer", "send"])
+def test_a_request_that_is_too_large_is_refused_before_anything_keeps_it(monkeypatch: pytest.MonkeyPatch, handler: str) -> None:
+    monkeypatch.setattr(restate_requests, "REQUEST_MAX", 1_000)
+    asked = {"answer": {"token": "t", "answer": "x" * 1_000, "by": "eve"}, "send": {"process": "orders", "message": "x" * 1_000}}[handler]
+    cluster = Cluster()
+    asyncio.run(cluster.start("tea"))
+
+    with pytest.raises(
+        TerminalError, match=r"InputInvalid: the request has 1,0\d\d bytes of JSON, of 1,000 at most; keep large values as blobs"
+    ):
+        asyncio.run(cluster.objects.call("send", "", asked) if handler == "send" else cluster.ask(handler, asked))
 
 
 def test_a_refusal_of_what_does_not_fit_names_its_place_and_not_its_value() -> None:

@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from pointsman.errors import AlreadyAnswered, InputInvalid, PointsmanError
 from pointsman.kernel.codec import storable
 from pointsman.kernel.rows import FieldRow, Post
+
+REQUEST_MAX = (
+    2 * 2**20
+)  # bytes, as over HTTP: a message is kept as it came and as fields, each perhaps twice as long, in a record of 12 MiB
 
 REQUESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "answer": (("token", "answer", "by"), ("edits",)),
@@ -66,8 +72,17 @@ def refusing(error: PointsmanError) -> Refusing:
     return Refusing(type(error).__name__, storable(str(error)), error.by if isinstance(error, AlreadyAnswered) else "")
 
 
+def _size(asked: Any) -> int:
+    try:
+        return len(to_json(asked, inf_nan_mode="constants"))
+    except ValueError:  # half a character, or nested too deep: the kernel says what is wrong with it
+        return 0
+
+
 def fitting(handler: str, asked: Any) -> dict[str, Any]:
-    """The request of this handler. Raises InputInvalid if it lacks a name, has one that the handler would overlook, or has something else there."""
+    """The request of this handler. Raises InputInvalid if it lacks a name, has one that the handler would overlook, has something else there, or is too large."""
+    if (size := _size(asked)) > REQUEST_MAX:
+        raise InputInvalid(f"the request has {size:,} bytes of JSON, of {REQUEST_MAX:,} at most; keep large values as blobs.")
     needed, more = REQUESTS[handler]
     given = asked if isinstance(asked, Mapping) else {}
     wrong = [f"{name!r} is missing" for name in needed if name not in given] + [
