@@ -42,7 +42,7 @@ def _code(app: str | None) -> tuple[list[AnyProcess], list[Finding]]:
 
 async def _look(place: Path | str, processes: list[AnyProcess]) -> list[Finding]:
     clock, found = SystemClock(), list[Finding]()
-    asked = clock.now()  # a slow connection moves this far from the time that the database tells
+    asked = clock.now()  # the database may answer, and tell its time, much later
     try:
         health = health_of(place) if isinstance(place, Path) else await health_of_url(place)
         now = clock.now() if health.times.now is None else max(asked, min(health.times.now, clock.now()))

@@ -48,9 +48,8 @@ async def register(admin: str, address: str, *, without: Collection[str] = (), i
     if schedules:
         async with RestateClient(takes_calls) as client:
             for process, name in schedules:
-                await client.begin_schedule(
-                    process, name, check=False
-                )  # another node of a cluster may still call the program before this one
+                # Unchecked: another node of a cluster may still call the program before this one.
+                await client.begin_schedule(process, name, check=False)
 
 
 def _check_version(api: AdminApi, version: str) -> None:

@@ -9,9 +9,8 @@ from pointsman.errors import AlreadyAnswered, InputInvalid, PointsmanError
 from pointsman.kernel.codec import storable
 from pointsman.kernel.rows import FieldRow, Post
 
-REQUEST_MAX = (
-    2 * 2**20
-)  # bytes, as over HTTP: a message is kept as it came and as fields, each perhaps twice as long, in a record of 12 MiB
+# As over HTTP. The record of a case has at most 12 MiB, and keeps a message as it came and as fields, each perhaps twice as long.
+REQUEST_MAX = 2 * 2**20  # bytes
 
 REQUESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "answer": (("token", "answer", "by"), ("edits",)),
@@ -80,7 +79,10 @@ def _size(asked: Any) -> int:
 
 
 def fitting(handler: str, asked: Any) -> dict[str, Any]:
-    """The request of this handler. Raises InputInvalid if it lacks a name, has one that the handler would overlook, has something else there, or is too large."""
+    """The request of this handler.
+
+    Raises InputInvalid if it lacks a name, has one that the handler would overlook, has a value of another kind, or is too large.
+    """
     if (size := _size(asked)) > REQUEST_MAX:
         raise InputInvalid(f"the request has {size:,} bytes of JSON, of {REQUEST_MAX:,} at most; keep large values as blobs.")
     needed, more = REQUESTS[handler]
