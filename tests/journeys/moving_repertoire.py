@@ -102,21 +102,20 @@ async def look_there(home: Path, url: str, story: Story) -> dict[str, Any]:
     return ends | {"twice": sum(times > 1 for times in taken.values())}
 
 
-def crash_and_move(story: Story, home: Path, url: str, chance: Random, points: int) -> dict[str, Any]:
+def crash_and_move(story: Story, home: Path, url: str, crash: CrashAt, move_number: int) -> dict[str, Any]:
     """Kill a life on the file and a move, move again, and live on there."""
     shutil.copytree(home.parent / "empty", home)
-    number, move_number = chance.randint(1, points), chance.randint(1, MOVE_POINTS)
     file = home / "cases.db"
 
     def carry(crash: CrashAt) -> None:
         asyncio.run(moving.move(file, url, now=time.time(), tell=lambda *_: None, failpoints=crash))
 
-    lived = in_child(lambda: live(home, story, CrashAt(number), None))
+    lived = in_child(lambda: live(home, story, crash, None))
     moves = [in_child(lambda: carry(CrashAt(move_number))), in_child(lambda: carry(CrashAt()))]
     ended = in_child(lambda: live_there(home, url, story))
     with closing(sqlite3.connect(file)) as connection:
         closed = [json.loads(mark)["finished"] for (mark,) in connection.execute("SELECT value FROM meta WHERE name = 'moved'")] == [True]
-    return {"at": [number, move_number], "codes": [lived, *moves, ended], "closed": closed}
+    return {"at": [crash.number, move_number], "codes": [lived, *moves, ended], "closed": closed}
 
 
 def main(root: Path, server: str, seed: int, moves: int, control: str | None) -> dict[str, Any]:
@@ -127,13 +126,14 @@ def main(root: Path, server: str, seed: int, moves: int, control: str | None) ->
     chance, stories = Random(seed), MOVABLE
     if control is not None:
         moving.TABLES = tuple(table for table in moving.TABLES if table != control)
-        stories = [STORIES["compensation"]]  # which looks into the ledger for what it has to take back
+        stories = [STORIES["compensation"]]  # killed when it has booked both; what it has to take back is in the ledger
     for place, story in enumerate(chance.sample(stories, min(moves, len(stories)))):
         labels, quiet = count_points(story, root / f"quiet-{place}")
         for number in range(-(-moves // len(stories))):
             home, schema = root / f"{place}-{number}", f"m_{uuid4().hex[:16]}"
             url = f"{server}?schema={schema}"
-            done = crash_and_move(story, home, url, chance, len(labels))
+            crash = CrashAt(2, "world.took") if control else CrashAt(chance.randint(1, len(labels)))
+            done = crash_and_move(story, home, url, crash, chance.randint(1, MOVE_POINTS))
             ends = asyncio.run(look_there(home, url, story)) if done["codes"][2:] == [0, 0] else None
             report["moves"] += 1
             report["killed"] += sum(code == -9 for code in done["codes"])

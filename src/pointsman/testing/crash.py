@@ -10,17 +10,20 @@ from collections.abc import Callable
 class CrashAt:
     """Failpoints that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
 
+    With `label`, only the failpoints of that label count: threads interleave, so the same line has another number in the next run.
     SIGKILL runs no handler, flushes no buffer and runs no `finally` block.
     """
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, number: int = 0, label: str | None = None) -> None:
         self.number = number
+        self.label = label
         self.labels: list[str] = []
 
     def __call__(self, label: str) -> None:
         """Count the failpoint, or kill the process at it."""
         self.labels.append(label)
-        if len(self.labels) == self.number:
+        number = len(self.labels) if self.label is None else self.labels.count(self.label)
+        if number == self.number and self.label in {None, label}:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
