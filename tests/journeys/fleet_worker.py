@@ -87,9 +87,10 @@ async def main(url: str, port: int, lease_seconds: float, first_seconds: float) 
         process = orders(first_seconds)
         settings: dict[str, Any] = {"store": store, "concurrency": CONCURRENCY, "grace_seconds": 1.0}
         async with Engine.open(url, [process], resources={"client": Client(port)}, **settings) as engine:
-            listening = asyncio.create_task(listen(engine, partial(answer, store)))
+            listening, serving = asyncio.create_task(listen(engine, partial(answer, store))), asyncio.create_task(engine.serve())
+            await asyncio.sleep(0)  # a signal now ends it in order
             print("ready", flush=True)
-            await engine.serve()
+            await serving
             listening.cancel()
         end = "closed"
     except PointsmanError as error:

@@ -1,6 +1,6 @@
 """A desk that takes in its mailboxes, and names each mail when it begins to: so that it can be killed then.
 
-With `--control` the mailbox's bookmark is moved before its mails are taken in.
+It takes in one mail for each byte of its standard input, and waits for the next byte. With `--control` the mailbox's bookmark is moved before its mails are taken in.
 """
 
 import asyncio
@@ -21,11 +21,17 @@ class Hasty(Arrivals):
         self.kept = [*getattr(self, "kept", ()), taken]
 
 
+def name_it(name: str) -> None:
+    """Say which mail it begins with, when it may."""
+    sys.stdin.buffer.raw.read(1)
+    print(name, flush=True)
+
+
 async def main(file: Path, *, control: bool) -> None:
     config = load_config(file)
     arrivals = Hasty() if control else Arrivals()
     async with arrivals.of(mailboxes_of(config, print), follow=False), open_desk(config) as desk:
-        await at_desk.work_off(desk, lambda name: print(name, flush=True), asyncio.Event(), arrivals=arrivals)
+        await at_desk.work_off(desk, name_it, asyncio.Event(), arrivals=arrivals)
 
 
 if __name__ == "__main__":

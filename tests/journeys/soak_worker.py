@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
+from soak_provider import HELD_SECONDS, SETTLE_SECONDS, TIMEOUT_SECONDS
 
 from pointsman import (
     ABSENT,
@@ -120,7 +120,7 @@ async def look_up(number: int, total: str, *, ctx: Context, client: Client) -> A
     return UNKNOWN if found["underway"] else ABSENT
 
 
-def effects_of_each_policy(process: Process[Any]) -> tuple[Any, Any, Any, Any]:
+def effects_of_each_policy(process: Process[Any], timeout_seconds: float = TIMEOUT_SECONDS) -> tuple[Any, Any, Any, Any]:
     """The effects `charge`, `ship`, `tell` and `note` of an order: `charge` and `note` may be called again, `ship` after a look, `tell`
     only by a person's word."""
     quick = Retry(attempts_max=4, first_seconds=0.02)
@@ -129,7 +129,7 @@ def effects_of_each_policy(process: Process[Any]) -> tuple[Any, Any, Any, Any]:
         async def act(number: int, total: str, *, ctx: Context, client: Client) -> str:
             return await client.do(name, number, ctx)
 
-        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=TIMEOUT_SECONDS, retry=quick)
+        return process.effect(act, writes=name, name=name, safety=safety, timeout_seconds=timeout_seconds, retry=quick)
 
     return (
         effect("charge", Idempotent()),
@@ -139,7 +139,7 @@ def effects_of_each_policy(process: Process[Any]) -> tuple[Any, Any, Any, Any]:
     )
 
 
-def orders(seed: str) -> Process[Order]:
+def orders(seed: str, timeout_seconds: float) -> Process[Order]:
     """An order: facts from several steps of which some fail at times, rows of its own, a person's word, and four effects."""
     process = Process("orders", Order)
     quick = Retry(attempts_max=4, first_seconds=0.02)
@@ -171,7 +171,7 @@ def orders(seed: str) -> Process[Order]:
     def add_up(stock: str, price: str) -> str:
         return f"{stock}, {price}"
 
-    charge, ship, tell, note = effects_of_each_policy(process)
+    charge, ship, tell, note = effects_of_each_policy(process, timeout_seconds)
     approve = process.pause(writes="approval", answer=Approval, shows=("number", "total"))
     process.accept(Remark, writes="remarks", correlate=lambda r: str(r.order), while_open="append", key=lambda r: r.text, starts=False)
     process.rules(
@@ -247,13 +247,15 @@ async def listen(engine: Engine, obey: Callable[[Engine, dict[str, Any]], Awaita
 
 
 async def main(database: Path, port: int, kind: str, seed: str, grace_seconds: float) -> None:
-    store = WithoutIntents(await open_sqlite(database, now=time.time())) if kind == "forgets intents" else None
-    process = orders(seed)
+    forgets = kind == "forgets intents"
+    store = WithoutIntents(await open_sqlite(database, now=time.time())) if forgets else None
+    process = orders(seed, HELD_SECONDS if forgets else TIMEOUT_SECONDS)
     settings: dict[str, Any] = {"store": store, "grace_seconds": grace_seconds}
     async with Engine.open(database, [process], resources={"client": Client(port)}, **settings) as engine:
-        listening = asyncio.create_task(listen(engine))
+        listening, serving = asyncio.create_task(listen(engine)), asyncio.create_task(engine.serve())
+        await asyncio.sleep(0)  # a signal now ends it in order
         print("ready", flush=True)
-        await engine.serve()
+        await serving
         listening.cancel()
     print("closed", flush=True)
 

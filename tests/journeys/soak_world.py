@@ -29,7 +29,7 @@ from pointsman.store.base import Reader
 HERE = Path(__file__).parent
 LIFE_SECONDS = 0.4  # a worker lives up to this long after it is ready; an order takes about as long
 STOPPED_SECONDS = 2 * TIMEOUT_SECONDS  # beyond the deadline of every call that was under way
-LONG_GRACE, SHORT_GRACE = 5.0, 0.05  # seconds: beyond any call's timeout, and within most calls
+LONG_GRACE, SHORT_GRACE = 120.0, 0.05  # seconds: beyond any call on any machine, and within most calls
 LINE_BYTES = 150  # of the provider's log, about
 AHEAD = 4  # orders given to the first worker; each later one gets its share of the rest
 ENDED = {"Died", "EngineStopped"}
@@ -138,7 +138,7 @@ class Soak:
 
     @asynccontextmanager
     async def _provider(self) -> AsyncIterator[int]:
-        moods = "moods" if self.kind == "keeps intents" else "calm"
+        moods = "moods" if self.kind == "keeps intents" else "holds"
         arguments = (HERE / "soak_provider.py", self.log, str(self.seed), moods)
         provider = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
         try:
@@ -182,7 +182,11 @@ class Soak:
             await self._end(worker)
 
     async def _moment(self) -> None:
-        """Some lives end any time, the others when the provider has just done something and has not answered yet."""
+        """Some lives end any time, the others when the provider has just done something and has not answered yet; of one that holds, all."""
+        if self.kind != "keeps intents":
+            while len({line["key"] for line in self.done()}) <= self.told.kills:  # noqa: ASYNC110 - nobody tells when a file grows
+                await asyncio.sleep(0.01)
+            return
         seconds = self.random.uniform(0.0, LIFE_SECONDS)
         if self.random.random() < 0.4:
             await asyncio.sleep(seconds)
