@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,9 +22,10 @@ from tiers import figure, missing
 
 NEWEST = 18
 BINARIES = {16: "pginstall/bin", 18: "pginstall18/bin"}  # the folders of the wheel
+WAITING = ("pg_ctl", "-w", "-t", "600")  # seconds: a busy machine takes long to recover a server
 NOBODY = 65_534  # PostgreSQL refuses to be root
 START_TRIES = 5  # another process may take a port between looking for it and using it
-DROP_SECONDS = 20  # a connection that a test has cut may hold locks until the server notices
+DROP_SECONDS = 300  # a connection that a test has cut may hold locks until the server notices
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 port = {port}
@@ -70,7 +71,10 @@ class Server:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(f"SET lock_timeout = '{DROP_SECONDS}s'".encode())
                 connection.execute("SET client_min_messages = warning")
-                connection.execute(f"DROP SCHEMA IF EXISTS {name}, {name}_desk CASCADE".encode())
+                while True:
+                    with suppress(psycopg.errors.DeadlockDetected):  # with a connection that is about to end
+                        connection.execute(f"DROP SCHEMA IF EXISTS {name}, {name}_desk CASCADE".encode())
+                        break
 
 
 class OwnServer(Server):
@@ -94,7 +98,7 @@ class OwnServer(Server):
 
     def restart_immediately(self) -> None:
         """Restart it as after a crash; returns when it takes connections."""
-        self._run("pg_ctl", "-w", "-m", "immediate", "-l", str(self._folder / "log"), "restart")
+        self._run(*WAITING, "-m", "immediate", "-l", str(self._folder / "log"), "restart")
 
     def begin_timeline(self) -> None:
         """Restart it as after a restore or a promotion: on a new timeline."""
@@ -102,7 +106,7 @@ class OwnServer(Server):
         signal.touch()
         if "user" in self._as_user:
             os.chown(signal, NOBODY, NOBODY)
-        self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "-o", "-c restore_command=false", "restart")
+        self._run(*WAITING, "-l", str(self._folder / "log"), "-o", "-c restore_command=false", "restart")
         while self.execute("SELECT pg_is_in_recovery()") != [(False,)]:
             pass
 
@@ -139,7 +143,7 @@ class OwnServer(Server):
             [port] = free_ports(1)
             written.write_text(defaults + SETTINGS.format(port=port))
             try:
-                self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "start")
+                self._run(*WAITING, "-l", str(self._folder / "log"), "start")
             except AssertionError:
                 if not tries_left:
                     raise

@@ -127,7 +127,7 @@ def mail_server(
     server, began, ended = MailServer(step, fault, deliver, **settings), threading.Event(), asyncio.Event()
     thread = threading.Thread(target=server.run, args=(began, ended))
     thread.start()
-    began.wait(5)
+    assert began.wait(60.0), "the mail server does not begin"
     try:
         yield server
     finally:

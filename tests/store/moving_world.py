@@ -35,7 +35,7 @@ from pointsman.definition.children import ChildEnd
 from pointsman.definition.process import AnyProcess
 from pointsman.integrations.langgraph import PointsmanSaver
 
-HANG_SECONDS = 60.0  # far beyond any run here
+HANG_SECONDS = 600.0  # far beyond any run here
 ONE_DAY = Retry(attempts_max=3, first_seconds=86_400)
 
 

@@ -27,6 +27,7 @@ NOW = 5e6  # when what was left is opened again
 WAL_PAGES = 12  # small, so that moving the log into the file, and starting the log again, come many times
 CLOCK_EVENTS = 10  # few, so that the clock is saved in each session
 NAME = "cases.db"
+HANG_SECONDS = 600.0  # far beyond any wait here
 
 SESSIONS, BATCHES = 4, 8  # of a chain, and of a session: short ones, because a file that grows makes each image dearer
 EACH = 4  # images a moment beside the two extremes
@@ -119,7 +120,7 @@ class Recorder:
         self.begun.clear()
         self.go.clear()
         alone = asyncio.ensure_future(first)
-        await asyncio.to_thread(self.begun.wait, 10.0)
+        await asyncio.to_thread(self.begun.wait, HANG_SECONDS)
         behind = asyncio.ensure_future(rest)
         for _ in range(4):  # the steps of the event loop until each task has handed in its own
             await asyncio.sleep(0)

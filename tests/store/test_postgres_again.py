@@ -14,7 +14,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 
-HANG_SECONDS = 60
+HANG_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 # What another connection makes of the first write to a table: it fails as the server says it. A sequence is not rolled back.
 FAILS_ONCE = """
 CREATE SEQUENCE {schema}.fails;
@@ -36,7 +37,7 @@ def run(url: str, scenario: Callable[[PostgresStore, "psycopg.AsyncConnection[An
     """Run a scenario on a store, with another connection to the same server."""
 
     async def main() -> None:
-        store = await open_postgres(url)
+        store = await open_postgres(url, lease_seconds=LEASE_SECONDS)
         try:
             async with await psycopg.AsyncConnection.connect(url.partition("?")[0], autocommit=True) as other:
                 await scenario(store, other)

@@ -17,14 +17,15 @@ from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 from postgres_server import Server
 
-HANG_SECONDS = 60
+HANG_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 
 
 def run(url: str, scenario: Callable[[PostgresStore], Awaitable[None]]) -> None:
     """Run a scenario on a store, beside which there is a schema of the author's own."""
 
     async def main() -> None:
-        store = await open_postgres(url)
+        store = await open_postgres(url, lease_seconds=LEASE_SECONDS)
         try:
             await scenario(store)
         finally:

@@ -21,7 +21,8 @@ from postgres_proxy import Proxy
 
 BUDGETS = json.loads((Path(__file__).parents[1] / "budgets.json").read_text(encoding="utf-8"))
 TOGETHER = 64
-HANGS_SECONDS = 60
+HANGS_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 
 
 @pytest.fixture(name="proxy")
@@ -33,7 +34,7 @@ def _proxy(postgres_url: str) -> Iterator[Proxy]:
 def run(url: str, scenario: Callable[[PostgresStore], Awaitable[None]]) -> None:
     async def whole() -> None:
         async with asyncio.timeout(HANGS_SECONDS):
-            store = await open_postgres(url)
+            store = await open_postgres(url, lease_seconds=LEASE_SECONDS)
             try:
                 await scenario(store)
             finally:

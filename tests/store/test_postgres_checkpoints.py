@@ -78,7 +78,7 @@ def test_two_engines_that_write_copy_and_prune_one_thread_at_once_lose_nothing(p
                 asked.extend((kept.prune(["t", "copy"]), kept.copy_thread("t", "copy"), kept.copy_thread("copy", "t")))
 
     for one in asked:
-        one.result(timeout=60)
+        one.result(timeout=600)
 
     found = engines[0].find(CheckpointQuery("t")).result()
     assert found[0].at.id == "059"

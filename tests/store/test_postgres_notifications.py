@@ -8,13 +8,14 @@ import psycopg
 from pointsman import StoreError
 from pointsman.store.postgres.store import open_postgres
 
-HANG_SECONDS = 60
+HANG_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 SENT = 1_000
 
 
 def test_notifications_that_nobody_has_read_merge(postgres_url: str) -> None:
     async def main() -> int:
-        store = await open_postgres(postgres_url)
+        store = await open_postgres(postgres_url, lease_seconds=LEASE_SECONDS)
         notifications = store.notifications()
         try:
             async with await psycopg.AsyncConnection.connect(postgres_url.partition("?")[0], autocommit=True) as other:

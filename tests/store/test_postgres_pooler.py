@@ -17,7 +17,8 @@ from pointsman.store.postgres.connections import place_of
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 
-HANG_SECONDS = 60
+HANG_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 # What a session must not keep, because another client gets it next.
 KEPT = """
 SELECT 'prepared', name FROM pg_prepared_statements
@@ -55,7 +56,10 @@ async def all_of_it(one: PostgresStore, two: PostgresStore) -> None:
 
 def test_engines_leave_nothing_in_a_session(pooler: PgBouncer) -> None:
     async def main() -> None:
-        one, two = await open_postgres(pooler.url), await open_postgres(pooler.url)
+        one, two = (
+            await open_postgres(pooler.url, lease_seconds=LEASE_SECONDS),
+            await open_postgres(pooler.url, lease_seconds=LEASE_SECONDS),
+        )
         try:
             await all_of_it(one, two)
         finally:
@@ -70,7 +74,7 @@ def test_engines_leave_nothing_in_a_session(pooler: PgBouncer) -> None:
 
 def test_a_pooler_is_noticed_unless_the_url_names_its_mode(pooler: PgBouncer, postgres_url: str) -> None:
     async def pooled(url: str) -> bool | None:
-        store = await open_postgres(url)
+        store = await open_postgres(url, lease_seconds=LEASE_SECONDS)
         await store.close()
         return store.connections.place.pooled
 
@@ -84,7 +88,10 @@ def test_a_pooler_is_noticed_unless_the_url_names_its_mode(pooler: PgBouncer, po
 
 def test_an_engine_notices_commits_of_others_although_nothing_can_be_listened_to(pooler: PgBouncer, postgres_url: str) -> None:
     async def main() -> None:
-        one, two = await open_postgres(pooler.url), await open_postgres(postgres_url)
+        one, two = (
+            await open_postgres(pooler.url, lease_seconds=LEASE_SECONDS),
+            await open_postgres(postgres_url, lease_seconds=LEASE_SECONDS),
+        )
         try:
             for heard, commits in ((one, two), (two, one)):
                 notifications = heard.notifications()

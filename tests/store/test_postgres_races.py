@@ -18,12 +18,13 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Posted
 from pointsman.store.postgres.connections import rows_of
 from pointsman.store.postgres.store import PostgresStore, open_postgres
-from pointsman.testing.scenarios import new_case, next_of, start_of
+from pointsman.testing.scenarios import events_once, new_case, next_of, start_of
 
 Scenario = Callable[[list[PostgresStore]], Awaitable[None]]
 Race = Callable[[int, Scenario], None]
-HANG_SECONDS = 60.0  # far longer than any of these takes: a test that hangs says so
-LEASE_SECONDS = 90.0  # nothing here renews it, so it is longer than a test may take
+HANG_SECONDS = 600.0  # far longer than any of these takes: a test that hangs says so
+LEASE_SECONDS = 3_600.0  # nothing here renews it, so it is longer than a test may take
+OVER = EventWrite("noted", None, 0, '"over 1"')  # the last event
 
 
 @pytest.fixture(name="race")
@@ -334,7 +335,7 @@ def test_a_reader_sees_each_event_once_and_in_order_while_handles_commit(race: R
     """Some transactions take their number early and commit late."""
 
     async def scenario(stores: list[PostgresStore]) -> None:
-        chance, written, over = random.Random(7), list[str](), False
+        chance, written = random.Random(7), list[str]()
 
         async def write(store: PostgresStore, name: int) -> None:
             case = await new_case(store, status=Status.RUNNING, events=())
@@ -352,19 +353,17 @@ def test_a_reader_sees_each_event_once_and_in_order_while_handles_commit(race: R
         async def read(store: PostgresStore) -> list[str]:
             seen: list[str] = []
             cursor = ""
-            while True:
-                last = over
+            while OVER.facts not in seen:
                 events = await store.events(after=cursor, limit=7)
                 seen += [event.facts for event in events]
                 cursor = events[-1].cursor if events else cursor
-                if last and not events:
-                    return seen
+            return seen
 
         readers = [asyncio.create_task(read(store)) for store in stores[:2]]
         await asyncio.gather(*(write(store, 10 * number + place) for number, store in enumerate(stores) for place in range(2)))
-        over = True
+        await new_case(stores[0], events=[OVER])
         for seen in await asyncio.gather(*readers):
-            assert sorted(seen) == sorted(written)
+            assert sorted(seen) == sorted([*written, OVER.facts])
             for name in {text.split()[0] for text in seen}:
                 revisions = [int(text.strip('"').split()[1]) for text in seen if text.split()[0] == name]
                 assert revisions == sorted(revisions)
@@ -386,7 +385,7 @@ def test_the_events_of_a_case_are_read_at_once_whatever_else_the_server_does(rac
             assert [await second.events(case=case, after=event.cursor) for event in events] == [events[1:], events[2:], []]
             assert [await second.events(case=case, after=event.cursor, limit=1) for event in events] == [events[1:2], events[2:], []]
             assert await second.events() == []
-        assert [event.cursor for event in await second.events()] == [event.cursor for event in events]
+        assert [event.cursor for event in await events_once(second, len(events))] == [event.cursor for event in events]
 
     race(2, scenario)
 
@@ -443,7 +442,7 @@ def test_a_reader_of_a_case_sees_each_event_once_while_handles_move_it_and_appen
         over = True
         for seen in await asyncio.gather(*readers):
             assert seen == [event.cursor for event in await stores[0].events(case=case)]
-            assert sorted(seen) == sorted(event.cursor for event in await stores[0].events())
+            assert sorted(seen) == sorted(event.cursor for event in await events_once(stores[0], len(seen)))
             assert len(seen) == 59 + 60 * 3
 
     race(4, scenario)
@@ -483,7 +482,7 @@ def test_a_claim_is_not_kept_waiting_by_commits_that_come_later(race: Race, post
             if label == "store.commit" and 0 < len(commits) < 200:
                 commits.append(asyncio.ensure_future(store.commit(next_of(busy, len(commits) + 1, 0))))
 
-        store = await open_postgres(postgres_url, failpoints=hand_in)
+        store = await open_postgres(postgres_url, failpoints=hand_in, lease_seconds=LEASE_SECONDS)
         try:
             busy, case = await new_case(store, process="busy", status=Status.RUNNING), await new_case(store)
             commits.append(asyncio.ensure_future(store.commit(next_of(busy, 1, 0))))
@@ -574,7 +573,7 @@ def test_an_engine_that_is_still_writing_is_not_forgotten(race: Race, postgres_u
         async with store.connections.transaction() as connection:
             for statement in (begin, "claim_cases"):
                 await rows_of(connection, store.connections.sql[statement], values)
-            opening = asyncio.create_task(open_postgres(postgres_url, skew=lambda: 100.0))
+            opening = asyncio.create_task(open_postgres(postgres_url, lease_seconds=LEASE_SECONDS, skew=lambda: LEASE_SECONDS + 1))
             waiting = asyncio.create_task(blocked(store, 1))
             done, _ = await asyncio.wait({opening, waiting}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()

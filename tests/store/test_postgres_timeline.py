@@ -14,7 +14,8 @@ from pointsman.testing.scenarios import new_case
 from postgres_proxy import Proxy
 from postgres_server import Server
 
-HANG_SECONDS = 60
+HANG_SECONDS = 600
+LEASE_SECONDS = 3_600.0  # nothing here renews it
 
 
 @pytest.fixture(name="proxy")
@@ -27,7 +28,7 @@ def opens(url: str) -> str:
     """Open the database, and return why that is refused."""
 
     async def main() -> None:
-        await (await open_postgres(url)).close()
+        await (await open_postgres(url, lease_seconds=LEASE_SECONDS)).close()
 
     try:
         asyncio.run(main())
@@ -74,7 +75,7 @@ def test_a_failover_that_loses_nothing_needs_no_operator(postgres: Server, postg
 
 def test_an_engine_that_misses_its_own_commits_writes_nothing_more(postgres: Server, postgres_url: str, proxy: Proxy) -> None:
     async def main() -> None:
-        store = await open_postgres(proxy.url)
+        store = await open_postgres(proxy.url, lease_seconds=LEASE_SECONDS)
         try:
             for _ in range(3):
                 await new_case(store)
@@ -122,7 +123,7 @@ def test_no_effect_is_called_after_a_promotion_until_an_operator_has_confirmed_i
     )
 
     async def before() -> None:
-        async with Engine.open(postgres_url, [process]) as engine:
+        async with Engine.open(postgres_url, [process], lease_seconds=LEASE_SECONDS) as engine:
             cases.append((await engine.start(process, Letter(text="hello"))).case)
             await begun.wait()
             await asyncio.to_thread(postgres.begin_timeline)
@@ -130,7 +131,7 @@ def test_no_effect_is_called_after_a_promotion_until_an_operator_has_confirmed_i
             await engine.wait_until_resting(cases[0])
 
     async def after() -> None:
-        async with Engine.open(postgres_url, [process]) as engine:
+        async with Engine.open(postgres_url, [process], lease_seconds=LEASE_SECONDS) as engine:
             assert (await engine.wait_until_resting(cases[0])).outcome == "sent"
 
     with pytest.raises(StoreError, match="may have gone back in time"):

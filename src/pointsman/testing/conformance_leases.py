@@ -10,7 +10,7 @@ from pointsman.errors import Conflict, LeaseLost
 from pointsman.kernel.rows import NewCase
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import SharedStore, Store
-from pointsman.testing.scenarios import new_case, next_of
+from pointsman.testing.scenarios import MOMENTS_SECONDS, new_case, next_of
 
 
 class Handles(Protocol):
@@ -27,9 +27,6 @@ class Handles(Protocol):
 
 
 OpenHandles = Callable[[], Awaitable[Handles]]
-
-
-MOMENTS_SECONDS = 30.0  # far beyond what any store needs to tell of a commit
 
 
 class LeaseConformance:
@@ -116,7 +113,7 @@ class LeaseConformance:
 
             assert found == []
             assert times == sorted(set(times))
-            assert await second.next_wake(["p"]) == pytest.approx(times[-1] + seconds)
+            assert await second.next_wake(["p"]) == pytest.approx(times[-1] + seconds, rel=0, abs=0.001)
 
         check_handles(scenario)
 

@@ -18,7 +18,7 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import DefinitionRow, Engines, PrivateField, Store
-from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
+from pointsman.testing.scenarios import Scenario, Scenarios, events_once, new_case, next_of
 
 
 class LookingConformance(Scenarios):
@@ -119,7 +119,7 @@ class LookingConformance(Scenarios):
                     next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")])
                 )
 
-            events = await store.events()
+            events = await events_once(store, 26)
             rest = await store.events(after=events[20].cursor)
             assert len({event.cursor for event in events}) == len(events)
             assert [event.kind for event in events[20:]] == ["decided", "finished"] * 3
@@ -150,6 +150,7 @@ class LookingConformance(Scenarios):
                     await store.commit(next_of(case, revision, 0, fields=fields, events=events if revision != 2 else []))
                 await store.append(cases[1], [EventWrite("node.late", "b", 1, "{}"), EventWrite("node.late", "c", 1, "{}")], at=9.0)
 
+            await events_once(store, 3 * 7 + 6)
             for which in (None, *cases):
                 every = await store.events(case=which)
                 assert [await paged(store, limit, which) for limit in (1, 2, 3, 7)] == [every] * 4
@@ -169,7 +170,7 @@ class LookingConformance(Scenarios):
                 fields = [FieldWrite(name, "1", "w") for name in ("a", "b", "c")]
                 await store.commit(next_of(case, 1, 0, fields=fields, events=[EventWrite("decided", f"{n}", n, "{}") for n in range(3)]))
 
-            every = await store.events()
+            every = await events_once(store, 16)
 
             assert await store.newest_events(limit=1_000) == every
             for limit in (1, 2, 5):

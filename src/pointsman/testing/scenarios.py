@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.rows import EventWrite, FieldWrite, Intent, NewCase, Settlement, Transition
+from pointsman.kernel.rows import EventRow, EventWrite, FieldWrite, Intent, NewCase, Settlement, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import CaseStore, Store
 
 OpenStore = Callable[[], Awaitable[Store]]
 Scenario = Callable[[Store], Awaitable[None]]
+
+MOMENTS_SECONDS = 120.0  # far beyond what any store needs to show a commit, or to tell of it
 
 
 async def start_of(
@@ -49,6 +51,14 @@ async def case_in_doubt(store: CaseStore, **how: Any) -> int:
     await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
     await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout"), **how))
     return case
+
+
+async def events_once(store: Store, count: int, *, after: str = "") -> list[EventRow]:
+    """The events behind the cursor `after` once there are `count` of them: a store may show the newest ones a little later (S8)."""
+    async with asyncio.timeout(MOMENTS_SECONDS):
+        while len(events := await store.events(after=after)) < count:  # noqa: ASYNC110 - a store does not tell
+            await asyncio.sleep(0)
+    return events
 
 
 class Scenarios:
