@@ -7,16 +7,19 @@ from contextlib import AsyncExitStack
 from random import Random
 
 import pytest
+from psycopg import AsyncConnection
 from pydantic import BaseModel, Field
 
 from pointsman import Engine, Log, Process, State, Status, finish, otherwise, when
 from pointsman.kernel.rows import Address, NewCase, Post
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case
+from postgres_server import Server
 from tiers import figure, seed
 
 ENGINES, BRANCHES = 4, 20
 UNDERWAY = 8  # fan-ins at once
+WAITS_FOR_A_LOCK = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted"
 HANGS_SECONDS = 300  # and a second for each fan-in: far beyond what it takes
 
 
@@ -91,15 +94,15 @@ def test_every_fan_in_is_joined_once(postgres_url: str, capsys: pytest.CaptureFi
     assert joined == Counter(range(count))
 
 
-def test_a_store_that_counts_without_a_lock_loses_parts(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    count = 16
+def test_a_store_that_counts_without_a_lock_loses_parts(postgres: Server, postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = 4
 
     async def run() -> int:
         stores = [await open_postgres(postgres_url) for _ in range(ENGINES)]
         try:
             for store in stores:
                 forget_the_lock(store)
-            return await wrong_counts(stores, count)
+            return await wrong_counts(postgres, stores, count)
         finally:
             for store in stores:
                 await store.close()
@@ -108,7 +111,7 @@ def test_a_store_that_counts_without_a_lock_loses_parts(postgres_url: str, capsy
 
     with capsys.disabled():
         print(f"\na store that counts without a lock: {wrong} of {count} cases have a wrong count of their {BRANCHES} messages")
-    assert wrong > 0
+    assert wrong == count
 
 
 def forget_the_lock(store: PostgresStore) -> None:
@@ -120,10 +123,18 @@ def forget_the_lock(store: PostgresStore) -> None:
     store._writing.sql = sql
 
 
-async def wrong_counts(stores: Sequence[PostgresStore], count: int) -> int:
-    """Post all messages of each case at once, and return how many cases do not have the right number of them."""
+async def wrong_counts(server: Server, stores: Sequence[PostgresStore], count: int) -> int:
+    """Post all messages of each case at once, and return how many cases do not have the right number of them.
+
+    The row is locked until each store has read it.
+    """
     cases = [await new_case(stores[0], new=NewCase("parcels", 1, None), status=Status.WAITING) for _ in range(count)]
     for case in cases:
         posts = [Post(Address("parcels", case=case), "part", f"{case} {branch}", "1", 20.0, "append") for branch in range(BRANCHES)]
-        await asyncio.gather(*(stores[place % ENGINES].post(post) for place, post in enumerate(posts)))
+        async with await AsyncConnection.connect(server.url) as other, asyncio.timeout(HANGS_SECONDS):
+            await other.execute(f"SELECT FROM {stores[0].connections.place.schema}.cases WHERE id = {case} FOR UPDATE".encode())
+            posting = asyncio.gather(*(stores[place % ENGINES].post(post) for place, post in enumerate(posts)))
+            while len(await asyncio.to_thread(server.execute, WAITS_FOR_A_LOCK)) < ENGINES:  # noqa: ASYNC110 - it does not tell
+                await asyncio.sleep(0.01)
+        await posting
     return sum(row.inbox != BRANCHES for row in await stores[0].cases_of(cases))

@@ -31,7 +31,7 @@ from smtp_sink import smtp_sink
 ARCHIVE = "support+sent@haus-und-hof.example"
 CUSTOMER = "john.smith@post.example"
 BRIEF = 0.4  # seconds until a server is given up that never answers
-PATIENT = 20.0
+PATIENT = 120.0
 
 
 class Server(Protocol):
@@ -46,21 +46,30 @@ class Server(Protocol):
 
 
 class Fault(NamedTuple):
-    """A server's fault, and the right outcome: "sent", "tried again", "refused", "found in the archive" or "asked a person"."""
+    """A server's fault, and the right outcome: "sent", "tried again", "refused", "found in the archive" or "asked a person".
+
+    `silent` servers are waited for only a moment: up to the dot or, where that leaves the mail in doubt, behind it.
+    """
 
     name: str
     server: Callable[[], AbstractContextManager[Server]]
     outcome: str
-    timeout_seconds: float = PATIENT
+    silent: bool = False
+
+    @property
+    def timeouts(self) -> tuple[float, float]:
+        """The seconds for the mail up to the dot, and for the answer to it."""
+        in_doubt = self.outcome == "found in the archive"
+        return (BRIEF if self.silent and not in_doubt else PATIENT), (BRIEF if self.silent and in_doubt else PATIENT)
 
 
 def ours(name: str, step: str, fault: str, outcome: str) -> Fault:
-    return Fault(name, lambda: mail_server(step, fault), outcome, BRIEF if fault == "silence" else PATIENT)
+    return Fault(name, lambda: mail_server(step, fault), outcome, fault == "silence")
 
 
-def sink(name: str, options: str, outcome: str, timeout_seconds: float = PATIENT) -> Fault:
+def sink(name: str, options: str, outcome: str, *, silent: bool = False) -> Fault:
     takes = outcome in {"sent", "found in the archive"}
-    return Fault(name, lambda: smtp_sink(tuple(options.split()), takes=takes), outcome, timeout_seconds)
+    return Fault(name, lambda: smtp_sink(tuple(options.split()), takes=takes), outcome, silent)
 
 
 OURS = [
@@ -106,7 +115,7 @@ THEIRS = [
     sink("450 at the dot", "-r .", "tried again"),
     sink("550 at the dot", "-f .", "refused"),
     sink("drop behind the dot", "-q .", "found in the archive"),
-    sink("silent behind the dot", "-W .:600", "found in the archive", BRIEF),
+    sink("silent behind the dot", "-W .:600", "found in the archive", silent=True),
     sink("drop at QUIT", "-q QUIT", "sent"),
 ]
 
@@ -147,9 +156,9 @@ class Life:
 class Relayed(Life):
     """One that sends through a mail server, with an archive into which the copies of its replies are filed."""
 
-    def __init__(self, folder: Path, server: Server, timeout_seconds: float) -> None:
+    def __init__(self, folder: Path, server: Server, timeouts: tuple[float, float] = (PATIENT, PATIENT)) -> None:
         relay = Relay(
-            host="127.0.0.1", port=server.port, tls="none", timeout_seconds=timeout_seconds, answer_seconds=timeout_seconds,
+            host="127.0.0.1", port=server.port, tls="none", timeout_seconds=timeouts[0], answer_seconds=timeouts[1],
             archive=ARCHIVE, archive_mailbox=folder / "archive",
         )  # fmt: skip
         super().__init__(folder, smtp=relay)
@@ -201,7 +210,7 @@ def run(faults: list[Fault], folder: Path) -> tuple[dict[str, str], dict[str, Co
     wrong, not_one, found = {}, {}, 0
     for number, fault in enumerate(faults):
         with fault.server() as server:
-            life = Relayed(folder / str(number), server, fault.timeout_seconds)
+            life = Relayed(folder / str(number), server, fault.timeouts)
             outcome = asyncio.run(outcome_of(life))
             copies = life.copies()
         found += outcome == "found in the archive"
@@ -228,7 +237,7 @@ def test_every_fault_of_a_server_ends_as_it_should_and_no_customer_gets_two_mail
 
 def test_a_desk_that_calls_again_in_doubt_sends_two_mails(tmp_path: Path) -> None:
     with mail_server("content", "drop") as server:
-        life = Relayed(tmp_path, server, PATIENT)
+        life = Relayed(tmp_path, server)
         asyncio.run(outcome_of(life, AtLeastOnce("the control")))
 
     assert life.copies().total() == 2
@@ -244,7 +253,7 @@ def test_a_copy_that_comes_late_is_found_when_somebody_looks_again(tmp_path: Pat
             return [*seen, (await at_desk.redrive(desk, 1, by="anna", why="look again")).status]
 
     with mail_server("content", "drop") as server:
-        life = Relayed(tmp_path, server, PATIENT)
+        life = Relayed(tmp_path, server)
         seen = asyncio.run(work())
 
     assert seen == [Status.PARKED, Status.PARKED, Status.DONE]
@@ -256,7 +265,7 @@ def test_a_copy_that_comes_late_is_found_when_somebody_looks_again(tmp_path: Pat
 )
 def test_a_desk_that_is_killed_while_it_sends_sends_one_mail(moment: str, outcome: str, tmp_path: Path) -> None:
     with mail_server(deliver=lambda *_: server.reached("taken")) as server:
-        life = Relayed(tmp_path, server, PATIENT)
+        life = Relayed(tmp_path, server)
         with subprocess.Popen([sys.executable, "-m", "pointsman_desk.cli.main", "run", "--config", life.as_file()]) as desk:
             server.reached = lambda at: desk.kill() if at.startswith(moment) else None
         killed = len(server.taken)
@@ -285,5 +294,6 @@ def test_a_provider_that_knows_keys_sends_one_mail_whatever_comes_between(
         life = Life(tmp_path, resend=ResendAccount(url=server.url, timeout_seconds=BRIEF if "silence" in str(fault) else PATIENT))
         status = asyncio.run(work())
 
-    assert (status, len(server.mails), len(server.asked)) == ("done", 1, 2)
+    assert (status, len(server.mails)) == ("done", 1)
+    assert len(server.asked) == 2 or (fault == "silence after taking" and len(server.asked) > 2), "a slow answer may come too late again"
     assert len({request["Idempotency-Key"] for request in server.asked}) == 1

@@ -15,7 +15,12 @@ from pointsman.mappings.http import RETRY_AFTER_MAX, retry_after_seconds
 DATE = "Date: Sun, 06 Nov 1994 08:49:37 GMT"
 NOW = 784_111_777.0  # the same moment
 
-SETTINGS = {"timeout": 5, "trust_env": False, "verify": ssl.create_default_context()}  # one for all clients: making one takes long
+HANGS_SECONDS = 120.0
+SETTINGS = {
+    "timeout": HANGS_SECONDS,
+    "trust_env": False,
+    "verify": ssl.create_default_context(),
+}  # one for all clients: making one takes long
 
 Send = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -181,7 +186,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_the_request_in_doubt(send: 
     async def run() -> list[str]:
         async with serving("silence") as server:
             with pytest.raises(httpx.ReadTimeout):
-                await send(server.url, timeout=httpx.Timeout(5, read=0.2))  # cut short, because the server never answers
+                await send(server.url, timeout=httpx.Timeout(HANGS_SECONDS, read=0.2))  # cut short, because the server never answers
             while not server.requests:  # noqa: ASYNC110 - a busy machine may read it later
                 await asyncio.sleep(0)
             return server.requests
@@ -236,7 +241,7 @@ def test_a_call_that_finds_no_place_in_the_pool_was_not_sent() -> None:
             while not server.requests:  # noqa: ASYNC110 - nothing tells when the server has read it
                 await asyncio.sleep(0)
             with pytest.raises(NotSent), http_outcome():
-                await client.post(server.url, timeout=httpx.Timeout(5, pool=0.05))
+                await client.post(server.url, timeout=httpx.Timeout(HANGS_SECONDS, pool=0.05))
             first.cancel()
             return server.requests
 
