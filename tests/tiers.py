@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import NoReturn
@@ -23,6 +25,28 @@ def tried(number: int, *what: object) -> bool:
     """Whether a run breaks the engine at the point of this number: at one by chance in each four, or at all, if POINTSMAN_ONE_IN is 1."""
     place, within = divmod(number, one_in := figure("ONE_IN", 4))
     return Random(f"{seed()} {what} {place}").randrange(one_in) == within
+
+
+def points(*what: object) -> Iterator[int]:
+    """The numbers of the points at which a run breaks the engine, without an end."""
+    return filter(lambda number: tried(number, *what), count(1))
+
+
+def kills(live: Callable[[int], bool], numbers: Iterable[int], *, tries: int = 3) -> int:
+    """Kill a life at one point after the other, until no try of a life has so many points. Return how many were killed.
+
+    `live` is given the number of a point, and answers whether its life was killed. Two lives do not have the same points, because what is
+    handed to the store at the same moment shares a commit.
+    """
+    for killed, number in enumerate(numbers):
+        if not any(live(number) for _ in range(tries)):
+            return killed
+    raise AssertionError("each point has killed a life; give more of them")
+
+
+def kills_of(points: int) -> int:
+    """How many kills a run makes at least where each life has so many points."""
+    return points // figure("ONE_IN", 4) - 1
 
 
 def real_mails() -> Path:

@@ -14,12 +14,14 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from pointsman import ABSENT, Context, Found, Idempotent, Reconcile, Retry
+from pointsman import ABSENT, Clock, Context, Found, Idempotent, Reconcile, Retry, SystemClock
 from pointsman.functional import INJECTED, Checkpointer, Command, Paused, entrypoint, gather, pause, sleep, task
 from pointsman.testing.crash import CrashAt, in_child, recovers
-from tiers import tried
+from tiers import kills, points
 
 AGAIN = Retry(attempts_max=3, first_seconds=0)
+TIMEOUT_SECONDS = 600.0  # far beyond what a call takes on a machine that is busy or stands still
+LATER_SECONDS = 2 * TIMEOUT_SECONDS  # beyond the deadline of each call of the first life
 END = {"found": ["A", "B"], "receipts": ["paid 1", "paid 1"], "label": "sent", "said": "yes"}
 
 
@@ -44,19 +46,26 @@ def look_for(*, ctx: Context = INJECTED, shop: Shop = INJECTED) -> Any:
     return Found("sent") if f"ship {ctx.key}" in shop.lines() else ABSENT
 
 
-@task(retry=AGAIN, timeout_seconds=1)
+class Later(SystemClock):
+    """The clock of those who live after a crash."""
+
+    def wall(self) -> float:
+        return super().wall() + LATER_SECONDS
+
+
+@task(retry=AGAIN, timeout_seconds=TIMEOUT_SECONDS)
 def find(name: str, *, shop: Shop = INJECTED) -> str:
     shop.do(f"find {name}")
     return name.upper()
 
 
-@task(safety=Idempotent(), timeout_seconds=0.2)
+@task(safety=Idempotent(), timeout_seconds=TIMEOUT_SECONDS)
 def charge(amount: int, *, ctx: Context = INJECTED, shop: Shop = INJECTED) -> str:
     shop.do(f"charge {ctx.key}")  # the shop knows a repeated call by its key
     return f"paid {amount}"
 
 
-@task(safety=Reconcile(look_for, 0.0), timeout_seconds=0.2)  # so long the look-up waits after a crash
+@task(safety=Reconcile(look_for, 0.0), timeout_seconds=TIMEOUT_SECONDS)  # so long the look-up waits after a crash
 def ship(*, ctx: Context = INJECTED, shop: Shop = INJECTED) -> str:
     shop.do(f"ship {ctx.key}")
     return "sent"
@@ -71,10 +80,10 @@ async def buying(order: str) -> dict[str, Any]:
     return {"found": found, "receipts": receipts, "label": label, "said": said}
 
 
-def live(folder: Path, points: CrashAt, seed: int = 7) -> None:
+def live(folder: Path, at: CrashAt, clock: Clock, seed: int = 7) -> None:
     """Begin the thread, or go on with it, and answer its pause. Two lives differ in their `seed`, as they make different tokens."""
     checkpointer = Checkpointer(
-        folder / "cases.db", resources={"shop": Shop(folder / "shop", points)}, failpoints=points, random=random.Random(seed)
+        folder / "cases.db", resources={"shop": Shop(folder / "shop", at)}, failpoints=at, random=random.Random(seed), clock=clock
     )
     buy = entrypoint(checkpointer=checkpointer, name="buy")(buying)
     with checkpointer:
@@ -88,26 +97,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         counting, quiet = CrashAt(), Path(root) / "quiet"
         quiet.mkdir()
-        assert recovers(lambda: live(quiet, counting))
-        kills, lost, doubled, again = 0, [], [], 0
-        numbers = [number for number in range(1, len(counting.labels) + 1) if tried(number)]
-        for number in numbers:
-            folder = Path(root) / str(number)
-            folder.mkdir()
-            kills += in_child(lambda folder=folder, number=number: live(folder, CrashAt(number))) == -signal.SIGKILL  # type: ignore[misc]
-            recovered = recovers(lambda folder=folder: live(folder, CrashAt(), seed=8))  # type: ignore[misc]
+        assert recovers(lambda: live(quiet, counting, SystemClock()))
+        lost: list[int] = []
+        doubled: list[int] = []
+        again: list[int] = []
+
+        def killed(number: int) -> bool:
+            folder = Path(tempfile.mkdtemp(dir=root))
+            dead = in_child(lambda: live(folder, CrashAt(number), SystemClock())) == -signal.SIGKILL
+            recovered = recovers(lambda: live(folder, CrashAt(), Later(), seed=8))
             if not recovered or json.loads((folder / "end").read_text()) != END:
-                lost.append(counting.labels[number - 1])
+                lost.append(number)
             calls = Counter((folder / "shop").read_text().splitlines())
             kinds = Counter(line.split()[0] for line in calls)
-            again += sum(calls.values()) - len(calls)
+            again.append(sum(calls.values()) - len(calls))
             if kinds["charge"] != 2 or sum(count for line, count in calls.items() if line.startswith("ship")) != 1:
-                doubled.append(counting.labels[number - 1])
-        print(
-            json.dumps(
-                {"points": len(counting.labels), "tried": len(numbers), "kills": kills, "lost": lost, "duplicated": doubled, "again": again}
-            )
-        )
+                doubled.append(number)
+            return dead
+
+        dead = kills(killed, points())
+        report = {"points": len(counting.labels), "kills": dead, "lost": lost, "duplicated": doubled, "again": sum(again)}
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

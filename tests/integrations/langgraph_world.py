@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,7 +26,7 @@ from pointsman import ABSENT, AtMostOnce, Found, Reconcile
 from pointsman.integrations.langgraph import EffectInDoubt, PointsmanSaver, effect_once
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child, recovers
-from tiers import tried
+from tiers import kills, points
 
 NOON = 1_795_000_000.0  # any moment will do
 LATER = NOON + 10_000.0  # beyond the deadline of each call of the first life
@@ -45,7 +46,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.points: Callable[[str], None] = lambda label: None
+        self.point: Callable[[str], None] = lambda label: None
 
     @property
     def calls(self) -> list[str]:
@@ -53,12 +54,12 @@ class World:
         return file.read_text().splitlines() if file.exists() else []
 
     def take(self, call: str) -> str:
-        self.points("world.reached")
+        self.point("world.reached")
         with (self.folder / "calls").open("a") as file:
             file.write(call + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.points("world.took")
+        self.point("world.took")
         return call
 
 
@@ -84,9 +85,9 @@ class Ours:
         self.tell: Any = tell
 
     @contextmanager
-    def saver(self, points: Callable[[str], None], now: float) -> Iterator[PointsmanSaver]:
+    def saver(self, point: Callable[[str], None], now: float) -> Iterator[PointsmanSaver]:
         opening = PointsmanSaver.open(
-            self.world.folder / "cases.db", effects=[self.charge, self.tell], failpoints=points, clock=ManualClock(now)
+            self.world.folder / "cases.db", effects=[self.charge, self.tell], failpoints=point, clock=ManualClock(now)
         )
         with opening as saver:
             yield saver
@@ -114,7 +115,7 @@ class Theirs:
         return self.world.take(f"told of {text}")
 
     @contextmanager
-    def saver(self, points: Callable[[str], None], now: float) -> Iterator[SqliteSaver]:
+    def saver(self, point: Callable[[str], None], now: float) -> Iterator[SqliteSaver]:
         with closing(sqlite3.connect(self.world.folder / "checkpoints.db", check_same_thread=False)) as connection:
             yield SqliteSaver(connection)
 
@@ -122,21 +123,21 @@ class Theirs:
         raise AssertionError(doubt)
 
 
-def live(program: Ours | Theirs, points: Callable[[str], None], now: float) -> dict[str, Any]:
+def live(program: Ours | Theirs, point: Callable[[str], None], now: float) -> dict[str, Any]:
     """Run the thread to its end, from its input or from where an earlier life left it."""
     world = program.world
-    world.points = points
+    world.point = point
 
     def step(field: str, work: Callable[[Order], str]) -> Callable[[Order], Order]:
         def node(state: Order) -> Order:
-            points("node.begins")
+            point("node.begins")
             result = work(state)
-            points("node.ends")
+            point("node.ends")
             return {field: result}  # type: ignore[misc]
 
         return node
 
-    with program.saver(points, now) as saver:
+    with program.saver(point, now) as saver:
         graph = StateGraph(Order)
         graph.add_node("reading", step("read", lambda state: f"order {state['order']}"))
         graph.add_node("charging", step("receipt", lambda state: program.charge(state["read"])))
@@ -169,23 +170,26 @@ def report(kind: type[Ours] | type[Theirs], durability: str) -> dict[str, Any]:
     with programs(kind, durability) as program:
         assert recovers(lambda: live(program, quiet, NOON)), "the undisturbed run failed"
         assert Counter(program.world.calls) == Counter([EXPECTED["receipt"], EXPECTED["told"]])
-    told: dict[str, Any] = {"points": len(quiet.labels), "labels": sorted(set(quiet.labels)), "killed": 0}
+    told: dict[str, Any] = {"points": len(quiet.labels), "labels": sorted(set(quiet.labels))}
     told |= {"lost": 0, "duplicated": 0, "other_ends": 0, "at": []}
-    numbers = [number for number in range(1, len(quiet.labels) + 1) if kind is Theirs or tried(number, durability)]
-    told["tried"] = len(numbers)
-    for number in numbers:
+
+    def killed(number: int) -> bool:
         with programs(kind, durability) as program:
-            told["killed"] += in_child(lambda: live(program, CrashAt(number), NOON)) < 0  # noqa: B023 - called at once
+            dead = in_child(lambda: live(program, CrashAt(number), NOON)) < 0
             ends: list[dict[str, Any]] = []
-            recovers(lambda: ends.append(live(program, lambda label: None, LATER)))  # noqa: B023
+            recovers(lambda: ends.append(live(program, lambda label: None, LATER)))
             calls = Counter(program.world.calls)
             lost = sum(call not in calls for call in (EXPECTED["receipt"], EXPECTED["told"]))
-            duplicated = sum(count - 1 for count in calls.values())
+            duplicated = sum(times - 1 for times in calls.values())
             told["lost"] += lost
             told["duplicated"] += duplicated
             told["other_ends"] += ends != [EXPECTED]
             if lost or duplicated or ends != [EXPECTED]:
                 told["at"].append(number)
+            return dead
+
+    # The points of the control are its own, and come one after the other.
+    told["killed"] = kills(killed, count(1), tries=1) if kind is Theirs else kills(killed, points(durability))
     return told
 
 

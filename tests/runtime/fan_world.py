@@ -9,9 +9,8 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from places import HANG_SECONDS
 from pointsman import Engine, Failure, Process, Retry, State, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
 from pointsman.testing.crash import CrashAt, in_child, recovers
-from tiers import tried
+from tiers import kills, points
 
 AGAIN = Retry(attempts_max=3, first_seconds=0)
-TRIES_MAX = 5  # two branches that end at the same moment share a commit, and then a life has fewer points
+LIVES_MAX = 20  # more, until one is killed behind a commit of a branch's end: nearly each one is, at its last points
 ARTICLES = ("a", "b", "dear", "c", "gone")
 
 
@@ -147,16 +146,21 @@ def run_one(folder: Path, kind: str, number: int) -> dict[str, Any]:
     return {"killed": code != 0, "end": json.loads((folder / "end").read_text()), "repeated": repeated, "saved": len(kept)}
 
 
-def runs(root: Path, kind: str, place: int) -> Iterator[dict[str, Any]]:
-    """Kill at one point after the other, until no try of a life has so many points."""
-    for number in filter(lambda number: tried(number, kind), count(1)):
-        for attempt in range(TRIES_MAX):
-            run = run_one(root / f"{place}-{number}-{attempt}", kind, number)
-            yield run
-            if run["killed"]:
-                break
-        else:
-            return
+def runs(root: Path, kind: str, place: int) -> list[dict[str, Any]]:
+    """Kill at one point after the other, and again at the last one until a life had kept a branch."""
+    lives: list[dict[str, Any]] = []
+    last = 0
+
+    def live(number: int) -> bool:
+        nonlocal last
+        lives.append(run_one(root / f"{place}-{len(lives)}", kind, number))
+        last = number if lives[-1]["killed"] else last
+        return bool(lives[-1]["killed"])
+
+    kills(live, points(kind))
+    while not any(life["saved"] for life in lives if life["killed"]) and len(lives) < LIVES_MAX:
+        live(last)
+    return lives
 
 
 def report() -> dict[str, Any]:
@@ -164,13 +168,13 @@ def report() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         for place, kind in enumerate(kinds(Market(Path(name)))):
             whole = run_one(Path(name, f"{place}"), kind, 0)
-            lives = [*runs(Path(name), kind, place)]
+            lives = runs(Path(name), kind, place)
             told[kind] = {
                 "end": whole["end"],
                 "killed": sum(run["killed"] for run in lives),
                 "different": [run["end"] for run in lives if run["end"] != whole["end"]],
                 "repeated": sum(run["repeated"] for run in lives),
-                "saved": sum(run["saved"] for run in lives),
+                "saved": sum(run["saved"] for run in lives if run["killed"]),
             }
         told["many"] = many(Path(name, "many"))
     return told
