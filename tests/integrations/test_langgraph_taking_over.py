@@ -1,13 +1,11 @@
 """`pointsman import-langgraph`: the open threads of LangGraph's own savers go on on ours."""
 
 import json
-import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -22,8 +20,7 @@ from typer.testing import CliRunner
 
 from pointsman.cli.main import app
 from pointsman.integrations.langgraph import PointsmanSaver
-from ports import free_ports
-from tiers import program
+from postgres_server import Server
 
 Opener = Callable[..., Any]
 
@@ -76,43 +73,26 @@ def fill(saver: Any, pickling: Any) -> None:
     graph_on(pickling).invoke({"mails": [Opener]}, thread("pickled"))
 
 
-@contextmanager
-def sqlite_threads(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def sqlite_threads(tmp_path: Path) -> str:
+    """The file of a SqliteSaver with threads."""
     path = tmp_path / "checkpoints.db"
     with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
         fill(SqliteSaver(connection), SqliteSaver(connection, serde=JsonPlusSerializer(pickle_fallback=True)))
-    yield str(path)
+    return str(path)
 
 
-@contextmanager
-def postgres_threads(tmp_path: Path) -> Iterator[str]:
-    postgres = pytest.importorskip("langgraph.checkpoint.postgres")
-    programs = Path(os.path.realpath(program("pg_ctl"))).parent
-    [port] = free_ports(1)
-    user: dict[str, Any] = {}
-    folder = tmp_path / "postgres"
-    folder.mkdir()
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        for parent in (folder, *folder.parents[:-2]):
-            parent.chmod(parent.stat().st_mode | 0o011)
-        shutil.chown(folder, "nobody", "nogroup")
-        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-
-    def run(*command: str) -> None:
-        subprocess.run(
-            [str(programs / command[0]), *command[1:]], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **user
-        )
-
-    run("initdb", "-D", str(folder), "-U", "postgres", "-A", "trust", "--no-instructions")
-    run("pg_ctl", "-D", str(folder), "-w", "-l", str(folder / "log"), "-o", f"-p {port} -h 127.0.0.1 -k ''", "start")
-    try:
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        with postgres.PostgresSaver.from_conn_string(url) as saver:
-            saver.setup()
-            fill(saver, postgres.PostgresSaver(saver.conn, serde=JsonPlusSerializer(pickle_fallback=True)))
-        yield url
-    finally:
-        run("pg_ctl", "-D", str(folder), "-m", "immediate", "-w", "stop")
+@pytest.fixture
+def postgres_threads(postgres: Server, postgres_url: str) -> str:
+    """The URL of a PostgresSaver with threads, whose tables are in a schema of this test."""
+    savers = pytest.importorskip("langgraph.checkpoint.postgres")
+    server, _, schema = postgres_url.rpartition("schema=")
+    postgres.execute(f"CREATE SCHEMA {schema}")
+    url = f"{server}options=-csearch_path%3D{schema}"
+    with savers.PostgresSaver.from_conn_string(url) as saver:
+        saver.setup()
+        fill(saver, savers.PostgresSaver(saver.conn, serde=JsonPlusSerializer(pickle_fallback=True)))
+    return url
 
 
 def apart(*arguments: str) -> tuple[int, str]:
@@ -127,42 +107,39 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize("threads", [sqlite_threads, postgres_threads])
-def test_open_threads_are_taken_over_counted_and_go_on(threads: Callable[[Path], Any], tmp_path: Path) -> None:
-    to = tmp_path / "cases.db"
-    with threads(tmp_path) as place:
-        code, told = command(place, "--to", str(to), "--dry-run")
-        assert (code, to.exists()) == (1, False), told
-        assert "4 threads; nothing was written" in told
-        for called in (apart, command):  # it can be run again
-            code, told = called(place, "--to", str(to), "--json")
-            assert code == 1, told
-            taken = {one["thread"]: one for one in json.loads(told)}
-        assert (
-            command(place, "--to", str(to))[1]
-            .splitlines()[-1]
-            .startswith("2 of 4 threads are here, with 7 of 7 checkpoints, 12 of 12 writes")
-        )
-        assert {name: one["state"] for name, one in taken.items()} == {
-            "waits": "waits for an answer", "ended": "ended", "failed": "failed", "pickled": "unknown",
-        }  # fmt: skip
-        assert "is pickled, and pointsman runs no code that a database holds" in taken["pickled"]["refused"]
-        for name in ("waits", "failed"):
-            assert (taken[name]["checkpoints_here"], taken[name]["writes_here"]) == (taken[name]["checkpoints"], taken[name]["writes"])
-
-        with PointsmanSaver.open(to) as saver:
-            graph = graph_on(saver)
-            assert not graph.get_state(thread("ended")).values
-            ended = graph.invoke(Command(resume="yes"), thread("waits"))
-            assert ended["mails"] == [HumanMessage("hello", id="1"), Mail("x" * 5_000), {1: b"raw"}]
-            assert (ended["draft"], ended["answer"]) == ("dear 3", "yes")
-            with pytest.raises(ValueError, match="no such mail"):
-                graph.invoke(None, thread("failed"))
-
-        code, told = command(place, "--to", str(to), "--ended", "--json")
+@pytest.mark.parametrize("threads", ["sqlite_threads", "postgres_threads"])
+def test_open_threads_are_taken_over_counted_and_go_on(threads: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    place, to = request.getfixturevalue(threads), tmp_path / "cases.db"
+    code, told = command(place, "--to", str(to), "--dry-run")
+    assert (code, to.exists()) == (1, False), told
+    assert "4 threads; nothing was written" in told
+    for called in (apart, command):  # it can be run again
+        code, told = called(place, "--to", str(to), "--json")
+        assert code == 1, told
         taken = {one["thread"]: one for one in json.loads(told)}
-        assert taken["waits"]["refused"] == "the thread has gone on here"
-        assert taken["ended"]["checkpoints_here"] == taken["ended"]["checkpoints"] > 0
+    assert (
+        command(place, "--to", str(to))[1].splitlines()[-1].startswith("2 of 4 threads are here, with 7 of 7 checkpoints, 12 of 12 writes")
+    )
+    assert {name: one["state"] for name, one in taken.items()} == {
+        "waits": "waits for an answer", "ended": "ended", "failed": "failed", "pickled": "unknown",
+    }  # fmt: skip
+    assert "is pickled, and pointsman runs no code that a database holds" in taken["pickled"]["refused"]
+    for name in ("waits", "failed"):
+        assert (taken[name]["checkpoints_here"], taken[name]["writes_here"]) == (taken[name]["checkpoints"], taken[name]["writes"])
+
+    with PointsmanSaver.open(to) as saver:
+        graph = graph_on(saver)
+        assert not graph.get_state(thread("ended")).values
+        ended = graph.invoke(Command(resume="yes"), thread("waits"))
+        assert ended["mails"] == [HumanMessage("hello", id="1"), Mail("x" * 5_000), {1: b"raw"}]
+        assert (ended["draft"], ended["answer"]) == ("dear 3", "yes")
+        with pytest.raises(ValueError, match="no such mail"):
+            graph.invoke(None, thread("failed"))
+
+    code, told = command(place, "--to", str(to), "--ended", "--json")
+    taken = {one["thread"]: one for one in json.loads(told)}
+    assert taken["waits"]["refused"] == "the thread has gone on here"
+    assert taken["ended"]["checkpoints_here"] == taken["ended"]["checkpoints"] > 0
     with PointsmanSaver.open(to) as saver:
         assert graph_on(saver).get_state(thread("ended")).values["answer"] == "yes"
 
