@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pointsman import Context, Engine, NotSent, Process, Retry, State, finish, otherwise, when
 
-PATIENT = 50.0  # seconds: far more than a Python takes to start on a busy machine
+PATIENT = 600.0  # seconds: far more than a Python takes to start on a busy machine
 
 
 class Page(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import Place
+from places import HANG_SECONDS, Place
 
 from pointsman.store.memory import MemoryStore
 
@@ -26,4 +26,4 @@ def no_threads_left() -> Iterator[None]:
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("pointsman-node"):
-            thread.join(10)
+            thread.join(HANG_SECONDS)

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from fanning import PriceList, order, pricing
+from places import LEASE_SECONDS
 
 from pointsman import Engine, Process, State, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
@@ -43,7 +44,7 @@ async def main(url: str) -> None:
     prices = PriceList()
     prices.close("stuck", "anna's stuck")
     wanted = fan_outs(prices)
-    async with Engine.open(url, [process for process, _ in wanted]) as engine:
+    async with Engine.open(url, [process for process, _ in wanted], lease_seconds=LEASE_SECONDS) as engine:
         cases = [(await engine.start(process, inputs, key="k")).case for process, inputs in wanted]
         await prices.until(lambda: set(prices.closed) <= set(prices.calls))
         print("begun", flush=True)

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
+from places import LEASE_SECONDS
+
 from pointsman import Engine, PointsmanError, Process, State, finish, otherwise, when
 from pointsman.store.postgres.connections import place_of, schema_statements
 
@@ -60,7 +62,7 @@ async def main(url: str, guards: Collection[str]) -> None:
 
     forget(guards, url)
     with suppress(PointsmanError):
-        async with Engine.open(url, [letters("late", begun)], failpoints=stop_itself) as engine:
+        async with Engine.open(url, [letters("late", begun)], lease_seconds=LEASE_SECONDS, failpoints=stop_itself) as engine:
             for name in LETTERS:
                 await engine.start("letters", {"name": name}, key=name)
             await everybody.wait()

@@ -18,7 +18,7 @@ from pointsman.errors import EngineStopped
 from pointsman.runtime.blocking import BlockingEngine, BlockingReader
 
 T = TypeVar("T")
-GIVEN_UP_SECONDS = 30.0  # a slow machine has answered by then
+GIVEN_UP_SECONDS = 120.0  # a slow machine has answered by then
 
 
 class Question(State):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fanning import ONCE, Line, Order, Price, PriceList, order, pricing
-from places import Place, held, run, seen
+from places import HANG_SECONDS, Place, held, run, seen
 from pydantic import BaseModel
 
 from pointsman import Engine, Failure, Item, Process, Retry, State, Status, each, finish, otherwise, parallel, quorum, when
@@ -430,7 +430,7 @@ def test_a_plain_function_that_cannot_be_stopped_is_recorded_when_its_thread_has
     @process.node(writes="prices")
     def price(line: Item[Line]) -> Price:
         if line.article == "slow":
-            assert gate.wait(5)
+            assert gate.wait(HANG_SECONDS)
         return Price(cents=1)
 
     first = each(price, over="lines", failures=quorum(1))

@@ -14,7 +14,7 @@ from places import Place, run
 from pointsman import AtMostOnce, EngineStopped, Process, State, Status, StoreError, finish, otherwise, when
 from pointsman.store import sqlite_file
 
-GIVEN_UP_SECONDS = 4.0  # before the test is given up; an engine that closes at all has closed by then
+GIVEN_UP_SECONDS = 120.0  # before the test is given up; an engine that closes at all has closed by then
 TRIES = 200  # far beyond any count after which somebody might think of giving up
 
 
@@ -139,7 +139,7 @@ def test_an_engine_can_be_closed_while_it_waits_for_a_lock(on_disk: Place, warne
         async with on_disk.open(process) as engine:
             return await engine.wait_until_resting(first), await engine.reader.cases()
 
-    row, rows = run(main())
+    row, rows = run(main(), seconds=2 * GIVEN_UP_SECONDS)
 
     assert (row.status, len(rows)) == (Status.DONE, 1)
     assert calls.count("send") == 1

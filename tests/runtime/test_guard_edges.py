@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from oracles import ONCE, Mail, Oracle, Reply, desk, drafted, facts, polite
-from places import Place, run, seen
+from places import HANG_SECONDS, Place, run, seen
 from pydantic import ValidationError
 
 from pointsman import (
@@ -198,7 +198,7 @@ class Slow:
         self.goes_on = threading.Event()
 
     def ask(self) -> ModelResponse[str]:
-        self.goes_on.wait(5.0)
+        self.goes_on.wait(HANG_SECONDS)
         return ModelResponse("late", "m", "late", Usage(input_tokens=7))
 
 

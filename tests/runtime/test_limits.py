@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from downstream import BEGUN_AT, DIED, TIMEOUT_SECONDS, Ask, Downstream, asking, asking_each, asking_twice, die, hinting, telling
-from places import Place, held, let_pass, run, seen
+from places import HANG_SECONDS, Place, held, let_pass, run, seen
 
 from pointsman import (
     AtMostOnce,
@@ -396,11 +396,11 @@ def test_a_plain_function_that_was_given_up_keeps_its_permit_until_it_ends(place
         process = Process("ask", Ask)
 
         @process.node(
-            writes="answer", limit=Limit("llm", concurrency=1), timeout_seconds=10, retry=Retry(attempts_max=1), on_failure="record"
+            writes="answer", limit=Limit("llm", concurrency=1), timeout_seconds=1_000, retry=Retry(attempts_max=1), on_failure="record"
         )
         def ask(question: str) -> str:
             begun.release()
-            gate.wait(5)
+            gate.wait(HANG_SECONDS)
             return "late"
 
         process.rules(when("open", lambda c: c.answer is None, ask), otherwise(finish("answered")))
@@ -408,7 +408,7 @@ def test_a_plain_function_that_was_given_up_keeps_its_permit_until_it_ends(place
         async with place.open(process, clock=clock) as engine:
             first, second = await start(engine, process, 2)
             await asyncio.to_thread(begun.acquire)
-            await let_pass(10)
+            await let_pass(1_000)
             await engine.wait_until_resting(first)
             clock.advance(3_600)  # its time has long passed, but the call is under way all the same
             await quiet(engine)

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from places import run
+from places import LEASE_SECONDS, run
 from stopping import LETTERS, Letter, letters
 
 from pointsman import Engine
 from pointsman.store.postgres.store import open_postgres
 
-HANGS_SECONDS = 120  # far beyond what it takes on a busy machine
-LATER_SECONDS = 1_000.0  # when the lease of the engine that stands still is over
+HANGS_SECONDS = 300  # far beyond what it takes on a busy machine
+LATER_SECONDS = LEASE_SECONDS + 100.0  # when the lease of the engine that stands still is over
 PROGRAM = Path(__file__).with_name("stopping.py")
 REFUSED = "was changed by another engine or an operator"
 
@@ -35,7 +35,7 @@ async def ends(url: str, stopped: "subprocess.Popen[str]") -> tuple[dict[str, st
 
     _, status = await asyncio.to_thread(os.waitpid, stopped.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
-    store = await open_postgres(url, skew=lambda: LATER_SECONDS)
+    store = await open_postgres(url, lease_seconds=LEASE_SECONDS, skew=lambda: LATER_SECONDS)
     async with Engine.open(url, [letters("in time", signs)], store=store) as engine:
         cases = {name: (await engine.start("letters", {"name": name}, key=name)).case for name in LETTERS}
         await engine.wait_until_resting(cases["finished"])

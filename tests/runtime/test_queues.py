@@ -11,7 +11,7 @@ from typing import Any
 
 import alone
 import pytest
-from places import Place, run
+from places import HANG_SECONDS, Place, run
 
 from pointsman import AtMostOnce, Guard, Item, Limit, Process, Retry, State, Status, each, finish, otherwise, when
 from pointsman.runtime import isolated
@@ -45,7 +45,7 @@ def in_rounds(loop: HeldLoop, clock: ManualClock) -> Any:
         loop.passed += CALL_SECONDS
         loop.call_soon_threadsafe(clock.advance, CALL_SECONDS)
 
-    together = threading.Barrier(THREADS, pass_time, timeout=10)
+    together = threading.Barrier(THREADS, pass_time, timeout=HANG_SECONDS)
 
     def work(name: str) -> str:
         together.wait()

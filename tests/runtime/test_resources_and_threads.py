@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from places import Place, held, run, seen
+from places import HANG_SECONDS, Place, held, run, seen
 
 from pointsman import (
     Blob,
@@ -117,7 +117,7 @@ def test_closed_engines_leave_no_threads_behind(place: Place) -> None:
     for _ in range(3):
         run(main())
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)  # an idle thread of the pool is told to end, and needs a moment to do it
+        thread.join(HANG_SECONDS)  # an idle thread of the pool is told to end, and needs a moment to do it
 
     assert set(threading.enumerate()) <= before
 
@@ -288,7 +288,7 @@ def test_no_more_plain_functions_run_at_once_than_there_are_threads(place: Place
         with lock:
             inside.append(1)
             most.append(len(inside))
-        both.wait(5)
+        both.wait(HANG_SECONDS)
         with lock:
             inside.pop()
         return name, name

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from places import Place, held, run, seen
+from places import HANG_SECONDS, Place, held, run, seen
 
 from pointsman import Engine, Failure, Process, Retry, State, Status, StoreError, finish, otherwise, when
 from pointsman.testing.clock import ManualClock
@@ -158,7 +158,7 @@ def test_a_plain_function_that_runs_out_of_time_fails_its_attempt_and_its_late_r
 
     @process.node(writes="result", timeout_seconds=0.01, retry=Retry(attempts_max=1), on_failure="record")
     def work(name: str) -> str:
-        late.wait(5)
+        late.wait(HANG_SECONDS)
         ended.set()
         return "late"
 
@@ -169,7 +169,7 @@ def test_a_plain_function_that_runs_out_of_time_fails_its_attempt_and_its_late_r
             case = (await engine.start(process, {"name": "a"})).case
             await engine.wait_until_resting(case)
             late.set()
-            await asyncio.to_thread(ended.wait, 5)
+            await asyncio.to_thread(ended.wait, HANG_SECONDS)
             await engine.idle()
             return (await engine.state(case, State)).result
 

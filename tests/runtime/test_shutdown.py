@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import served_until_told
 from letters import World, letter
-from places import Place, run, seen
+from places import HANG_SECONDS, Place, run, seen
 
 from pointsman import AtMostOnce, Engine, Found, Idempotent, Process, Reconcile, Retry, State, Status, StoreError, finish, otherwise, when
 from pointsman.errors import EngineStopped
@@ -71,7 +71,7 @@ def test_a_step_that_ends_within_the_grace_is_kept_and_the_next_one_is_not_begun
 
     async def main() -> list[str]:
         work = Work()
-        async with place.open(working(work, calls), grace_seconds=5.0) as engine:
+        async with place.open(working(work, calls), grace_seconds=HANG_SECONDS) as engine:
             await engine.start("work", {"name": "m"})
             await work.reached.wait()
             asyncio.get_running_loop().call_soon(work.gate.set)
@@ -272,7 +272,7 @@ def test_a_case_that_is_released_during_a_commit_is_released_after_it(on_disk: P
 
         def hold_up(label: str) -> None:
             if label == "store.begin" and held_up.is_set():
-                free.wait(5)
+                free.wait(HANG_SECONDS)
 
         store = await open_sqlite(on_disk.path, now=1.0, failpoints=hold_up)
         case = await store.commit(
@@ -392,7 +392,7 @@ def test_a_signal_ends_serving_in_order_and_nothing_is_lost(on_disk: Place, numb
     begun = program.stdout.readline()
 
     program.send_signal(number)
-    said, _ = program.communicate(timeout=30)
+    said, _ = program.communicate(timeout=HANG_SECONDS)
 
     async def main() -> Any:
         async with on_disk.open(served_until_told.endless(None)) as engine:

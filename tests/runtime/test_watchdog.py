@@ -86,7 +86,7 @@ def test_the_thread_that_watches_ends_with_the_engine(on_disk: Place) -> None:
     before = watchdogs()  # one that an earlier test has told to end
     [watching] = set(run(main())).difference(before)
 
-    watching.join(10)
+    watching.join(HANG_SECONDS)
     assert not watching.is_alive()
 
 
@@ -118,5 +118,5 @@ def test_the_thread_ends_also_if_it_looks_at_the_loop_when_the_engine_closes(on_
     [watching] = set(run(main())).difference(before)
     goes_on.set()
 
-    watching.join(10)
+    watching.join(HANG_SECONDS)
     assert not watching.is_alive()
