@@ -200,6 +200,8 @@ STARTS: list[tuple[str, dict[str, Any], str]] = [
 ]
 """What is started after the deploy, and the event at which it stands still; case 4 is the first one, and case 12 the child of case 11."""
 
+HANG_SECONDS = 600  # far longer than any wait here
+
 
 @asynccontextmanager
 async def planted(db: Path) -> AsyncIterator[None]:
@@ -213,16 +215,25 @@ async def planted(db: Path) -> AsyncIterator[None]:
         for process, state, stands in STARTS:
             started = await engine.start(process, state)
             await _seen(engine, started.case, stands)
+            if process == "stocks":
+                await _in_call(engine, "store")
         await engine.wait_until_resting(12)
         yield
 
 
 async def _seen(engine: Engine, case: int, kind: str) -> None:
     """Return when an event of this kind has been committed for the case."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         async for event in engine.events():
             if (event.case, event.kind) == (case, kind):
                 return
+
+
+async def _in_call(engine: Engine, limit: str) -> None:
+    """Return when a call has a permit of this limit."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while (state := (await engine.reader.limits()).get(limit)) is None or not state.permits:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
 
 
 async def lose_power(db: Path) -> None:

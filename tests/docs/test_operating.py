@@ -32,7 +32,7 @@ VARYING = (
     (
         re.compile("other cases may go first|all permits are taken, 1 at a time"),
         "WHY",
-    ),  # whether the first case had taken its permit by then
+    ),  # whether the engine had heard by then that the first case has its permit
 )
 
 

@@ -214,7 +214,7 @@ def test_a_case_that_has_been_due_for_long_is_found(tmp_path: Path) -> None:
 
 def test_the_engines_of_a_postgresql_database_are_named(postgres_url: str) -> None:
     async def main() -> tuple[int, str]:
-        async with Engine.open(postgres_url, [orders]) as engine:
+        async with Engine.open(postgres_url, [orders], lease_seconds=3_600.0) as engine:
             await engine.wait_until_resting((await engine.start(orders, {"item": "lost"})).case)
             return await asyncio.to_thread(doctor, "--db", postgres_url, "--app", "operations.test_doctor:orders", "--json")
 

@@ -23,7 +23,7 @@ from pointsman import (
 from pointsman.operations.explain import explain
 from pointsman.testing.clock import ManualClock
 
-HANG_SECONDS = 60  # far longer than any test here
+HANG_SECONDS = 600  # far longer than any test here
 
 
 class Ask(State):
@@ -56,15 +56,17 @@ async def seen(engine: Engine, kind: str) -> None:
 
 def test_the_holders_of_the_permits_are_shown(tmp_path: Path) -> None:
     async def main() -> tuple[str, ...]:
-        gate = asyncio.Event()
+        begun, gate = asyncio.Event(), asyncio.Event()
 
         async def ask(question: str) -> str:
+            begun.set()
             await gate.wait()
             return "yes"
 
         process = asking(Limit("llm", concurrency=1), ask)
         async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock(), grace_seconds=0) as engine:
             first = (await engine.start(process, {"question": "a"})).case
+            await begun.wait()
             second = (await engine.start(process, {"question": "b"})).case
             await seen(engine, "permit.waited")
             found = await told(engine, process, second)

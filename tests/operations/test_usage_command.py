@@ -11,6 +11,7 @@ from pydantic import BaseModel
 import interpreter
 from pointsman import Engine, ModelResponse, Process, State, Usage, finish, otherwise, when
 from pointsman.models import Model, Scripted, Task
+from pointsman.testing.clock import ManualClock
 
 
 class Reply(BaseModel):
@@ -40,14 +41,15 @@ def usage(db: Path, *options: str) -> str:
 def test_usage_is_listed_per_day_tenant_and_model(tmp_path: Path) -> None:
     db = tmp_path / "cases.db"
 
+    now = datetime.now(UTC)  # the cases have the same day, also if this one ends meanwhile
+
     async def main() -> None:
         used = Usage(input_tokens=40, output_tokens=5, cost=Decimal("0.0125"))
         model = Scripted(lambda task, messages: {"text": "hello"}, name="m-1", usage=used)
-        async with Engine.open(db, [mails], resources={"model": model}) as engine:
+        async with Engine.open(db, [mails], resources={"model": model}, clock=ManualClock(now.timestamp())) as engine:
             for tenant in ("acme", "acme", ""):
                 await engine.wait_until_resting((await engine.start(mails, {"text": "hi"}, tenant=tenant)).case)
 
-    before = datetime.now(UTC).date()
     asyncio.run(main())
 
     rows = json.loads(usage(db, "--json"))
@@ -55,7 +57,7 @@ def test_usage_is_listed_per_day_tenant_and_model(tmp_path: Path) -> None:
         ("", "m-1", 1, 40, "0.0125"),
         ("acme", "m-1", 2, 80, "0.025"),
     ]
-    assert all(before <= datetime.fromisoformat(row["day"]).date() <= datetime.now(UTC).date() for row in rows)
+    assert {datetime.fromisoformat(row["day"]).date() for row in rows} == {now.date()}
     assert "m-1" in usage(db)
 
 
