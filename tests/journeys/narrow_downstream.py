@@ -2,7 +2,7 @@
 
 Run as a program with the seed of its slowness, how many seconds a call takes at least and at most, and how many calls must have been under way at a
 time before the first one ends; it prints its port and answers a JSON line with a JSON line. It works on a call to its end, also when its caller has
-died meanwhile.
+died meanwhile. From "hold" until "go", no call ends.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import sys
 from random import Random
 from typing import Any
 
-TIMEOUT_SECONDS = 8.0  # what callers give a call: beyond the slowest one on a busy machine
+CONTROLS = ("count", "hold", "go")
 
 
 class Downstream:
@@ -21,16 +21,22 @@ class Downstream:
         self.chance = Random(seed)
         self.together = together
         self.full = asyncio.Event()
+        self.goes = asyncio.Event()
+        self.goes.set()
         self.slow_seconds = (least, most)
         self.callers: list[str] = []
         self.most = 0
         self.calls = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One question a connection: a call, or what the count is."""
+        """One question a connection: a call, or one of the controls. The answer is the count."""
         try:
-            asked = json.loads(await reader.readline() or "{}")
-            if asked != "count":
+            asked = json.loads(await reader.readline() or '"count"')
+            if asked == "hold":
+                self.goes.clear()
+            elif asked == "go":
+                self.goes.set()
+            elif asked not in CONTROLS:
                 await self.work(asked)
             counted = {"current": len(self.callers), "callers": self.callers, "most": self.most, "calls": self.calls}
             writer.write(json.dumps(counted).encode() + b"\n")
@@ -48,11 +54,12 @@ class Downstream:
             self.full.set()
         await self.full.wait()
         await asyncio.sleep(self.chance.uniform(*self.slow_seconds))
+        await self.goes.wait()
         self.callers.remove(caller)
 
 
 async def ask(port: int, what: str) -> dict[str, Any]:
-    """Ask the downstream at this port for the "count"; anything else is the name of a caller, and asks it to work."""
+    """Ask the downstream at this port for one of the controls; anything else is the name of a caller, and asks it to work."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(json.dumps(what).encode() + b"\n")

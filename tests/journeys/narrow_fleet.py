@@ -5,20 +5,21 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 
 from forks import Forks, forks
 from narrow_downstream import ask
 from narrow_world import LOOK_SECONDS, program
 
-from pointsman import Engine, Limit, Process, Retry, State, finish, otherwise, when
+from pointsman import Engine, EngineStopped, Limit, Process, Retry, State, StoreError, finish, otherwise, when
 from pointsman.store.postgres.store import open_postgres
 from postgres_server import Server
 
 LEASE_SECONDS = 4.0  # short, so that a dead worker's cases are soon taken over, and long enough for a dozen workers that begin at once
 SLOW_SECONDS = (0.02, 0.1)
-TIMEOUT_SECONDS = 10.0  # far beyond a call on a busy machine: one that is given up is still under way, beside the next one
-HANGS_SECONDS = 300  # far beyond what it takes
+TIMEOUT_SECONDS = 30.0  # far beyond a call on a busy machine: one that is given up is still under way, beside the next one
+HANGS_SECONDS = 300  # and a call's timeout for each kill, which keeps a permit so long: far beyond what it takes
 
 
 class Question(State):
@@ -41,9 +42,12 @@ def questions(port: int, hands: int | None) -> Process[Question]:
 
 
 async def main(url: str, port: int, hands: int | None) -> None:
-    store: Any = await open_postgres(url, lease_seconds=LEASE_SECONDS)
-    async with Engine.open(url, [questions(port, hands)], store=store) as engine:
-        await engine.serve()
+    while True:
+        with suppress(EngineStopped, StoreError):  # on a machine that stands still, a short lease ends: what it calls goes on
+            store: Any = await open_postgres(url, lease_seconds=LEASE_SECONDS)
+            async with Engine.open(url, [questions(port, hands)], store=store) as engine:
+                await engine.serve()
+                return
 
 
 async def crowd(
@@ -54,7 +58,7 @@ async def crowd(
     try:
         assert downstream.stdout is not None
         port = int(await downstream.stdout.readline())
-        async with asyncio.timeout(HANGS_SECONDS + 10 * kills), forks("narrow_fleet") as fleet:
+        async with asyncio.timeout(HANGS_SECONDS + TIMEOUT_SECONDS * kills), forks("narrow_fleet") as fleet:
             async with Engine.open(url, [questions(port, hands)], grace_seconds=0.0) as engine:
                 starts = (engine.start("questions", {"number": number}, key=str(number)) for number in range(cases))
                 await asyncio.gather(*starts)

@@ -2,12 +2,13 @@
 
 Run as a program with a lease in seconds, the number of cases that the mails make, and a desk.toml for each desk. Each desk is a process of its
 own, forked when what they need has been imported. A line is the name of a desk and what it says: first its process, at last "ended". A
-desk says "done" when all cases rest.
+desk says "done" when all cases rest. A desk that begins with its mail `HELD` waits until there is a file `go` beside its desk.toml.
 """
 
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.running import Round
 from pointsman_desk.wiring import Desk, open_desk
 
+HELD = 4
 MOVES = {Status.READY, Status.RUNNING}
 
 
@@ -33,16 +35,18 @@ def say(name: str, line: object) -> None:
 class Naming(at_desk.Reception):
     """A reception that names each mail of the folder."""
 
-    def __init__(self, name: str, desk: Desk) -> None:
+    def __init__(self, file: Path, desk: Desk) -> None:
         super().__init__(desk)
-        self.name = name
+        self.name, self.go = file.stem, file.with_name("go")
 
     async def take_all(self, mails: Iterable[Found], *arguments: Any) -> None:
         await super().take_all(self._named(mails), *arguments)
 
     def _named(self, mails: Iterable[Found]) -> Iterator[Found]:
-        for mail in mails:
+        for number, mail in enumerate(mails, 1):
             say(self.name, f"takes {mail.name}")
+            while number == HELD and not self.go.exists():
+                time.sleep(0.01)
             yield mail
 
 
@@ -62,7 +66,7 @@ async def serve(file: Path, lease_seconds: float, cases: int) -> None:
 
     async def life() -> None:
         async with open_desk(config, lease_seconds=lease_seconds) as desk:
-            takes = Round(desk, Naming(name, desk), Arrivals(), tell, lambda error: error and say(name, f"problem {error}"))
+            takes = Round(desk, Naming(file, desk), Arrivals(), tell, lambda error: error and say(name, f"problem {error}"))
             await at_desk.either(takes.work(asyncio.Event()), desk.engine.serve(asyncio.Event()), all_rest(desk, cases))
         say(name, "done")
 

@@ -111,7 +111,7 @@ def test_a_flood_of_starts_is_refused_and_accepted_cases_survive(tmp_path: Path,
 
 
 def test_a_flood_without_a_bound_fills_the_line(tmp_path: Path) -> None:
-    found = flooded(tmp_path, 2_000, "none", 0.1)
+    found = flooded(tmp_path, 2_000, "none", 3_600.0)
 
     assert "busy" not in found["answers"]
     assert found["most"]["backlog"] > 500

@@ -25,7 +25,6 @@ def test_a_slow_service_never_sees_a_fifth_call_although_engines_die_during_four
 
 
 def test_the_same_kills_without_kept_permits_overwhelm_it(tmp_path: Path) -> None:
-    forever = (60.0, 60.0)  # the first four are still under way, however long the next engine takes to be there
-    counted = asyncio.run(squeeze(tmp_path, cases=12, kills=1, seed=seed(), kind="forgets permits", slow_seconds=forever))
+    counted = asyncio.run(squeeze(tmp_path, cases=12, kills=1, seed=seed(), kind="forgets permits"))
 
     assert counted["most"] > HANDS

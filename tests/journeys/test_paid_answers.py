@@ -46,7 +46,7 @@ def asked(folder: Path, *, kills: int, kind: str, only_held: bool = False) -> To
             held += hold
             killed_after(command, server, answers=1 if only_held else chance.randrange(4), hold=hold)
         server.then()
-        subprocess.run(command, check=True, timeout=60, env=environment())
+        subprocess.run(command, check=True, timeout=600, env=environment())
         lost = server.counted()["answers"] - ANSWERS_A_MAIL * mails
     return asyncio.run(found(folder / "cases.db", Told(kills, held, lost, [], [])))
 
