@@ -1,10 +1,14 @@
 """A process with effects of every policy, plain and async. At chosen deliveries its program or its server dies before anybody has recorded them."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from pointsman import (
     Context,
     Found,
     Idempotent,
+    NotSent,
     Process,
     Reconcile,
     Safety,
@@ -27,6 +32,7 @@ from pointsman import (
 )
 
 TIMEOUT_SECONDS = 2.0
+TAKEN_SECONDS = TIMEOUT_SECONDS - 1.0  # of a call: whoever looks afterwards must not miss a delivery of a machine that stood still
 POLICIES = ("reconciled", "idempotent", "at_most_once", "at_least_once")
 EFFECTS = tuple(f"{policy}_{how}" for policy in POLICIES for how in ("plain", "async"))
 CONTROL = "control"
@@ -49,19 +55,38 @@ class Deaths(Files):
         plan = folder / "plan"
         self._plan: dict[str, str] = json.loads(plan.read_text(encoding="ascii")) if plan.exists() else {}
 
-    def window(self, name: str, key: str) -> str | None:
-        """Deliver. If the program has to die now, it does; if the server has to, return the name of this window."""
-        with (self.folder / name).open("ab", buffering=0) as file:
-            file.write(f"{key}\n".encode())
-            window = f"{name} {(self.folder / name).read_bytes()[: file.tell()].count(10)}"
-        who = self._plan.get(window)
-        if who == "program":
-            self.first(f"died {os.getpid()}")
-            os.kill(os.getpid(), signal.SIGKILL)
-        if who != "server":
-            return None
-        self.first(f"window {window}")
-        return window
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else delivers, looks or is killed by the test meanwhile: each death is counted once, and no window goes by unseen."""
+        with (self.folder / "alone").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # it ends with this process
+            yield
+
+    def window(self, name: str, key: str, begun: float = inf) -> str | None:
+        """Deliver. If the program has to die now, it does; if the server has to, return the name of this window. Raises NotSent if it is too late."""
+        with self.alone():
+            if time.time() > begun + TAKEN_SECONDS:
+                raise NotSent("it comes too late")
+            with (self.folder / name).open("ab", buffering=0) as file:
+                file.write(f"{key}\n".encode())
+                window = f"{name} {(self.folder / name).read_bytes()[: file.tell()].count(10)}"
+            who = self._plan.get(window)
+            if who == "program":
+                self.dies(os.getpid())
+                os.kill(os.getpid(), signal.SIGKILL)
+            if who != "server":
+                return None
+            self.first(f"window {window}")
+            return window
+
+    def dies(self, program: int) -> bool:
+        """Whether the death of this process is noted for the first time; another one may get its number later."""
+        begun = Path(f"/proc/{program}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        return self.first(f"died {program} {begun}")
+
+    def has(self, effect: str, key: str) -> bool:
+        with self.alone():
+            return super().has(effect, key)
 
     def shut(self, window: str | None) -> bool:
         """Whether the server has died in the window."""
@@ -91,7 +116,7 @@ def parcels() -> Process[Any]:
 
     def plain(name: str) -> Any:
         def deliver(number: int, *, ctx: Context, outside: Deaths) -> str:
-            window = outside.window(name, ctx.key)
+            window = outside.window(name, ctx.key, ctx.now)
             while not outside.shut(window):
                 time.sleep(LOOK_SECONDS)
             return f"{name} done"
@@ -100,7 +125,7 @@ def parcels() -> Process[Any]:
 
     def in_the_loop(name: str) -> Any:
         async def deliver(number: int, *, ctx: Context, outside: Deaths) -> str:
-            window = outside.window(name, ctx.key)
+            window = outside.window(name, ctx.key, ctx.now)
             while not outside.shut(window):  # noqa: ASYNC110  # another process shuts it
                 await asyncio.sleep(LOOK_SECONDS)
             return f"{name} done"

@@ -1,6 +1,7 @@
 """Blobs of cases on Restate: stored before a case refers to them, in a folder that the programs share."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -129,10 +130,11 @@ def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered
             with pytest.raises(StoreAway, match="no program that serves this is registered"):
                 await cases.store_blob(b"nobody stores it")
             restate.register(service.url)
-            blobs = [await stored(cases, content) for content in contents]
+            blobs = [await insisted(lambda content=content: cases.store_blob(content)) for content in contents]
             service.kill()
             restate.kill()
-            return [(await cases.start("letters", {"letter": {"raw": blob}}, key=blob.sha256)).case for blob in blobs]
+            starts = [lambda blob=blob: cases.start("letters", {"letter": {"raw": blob}}, key=blob.sha256) for blob in blobs]
+            return [(await insisted(start)).case for start in starts]
 
     with Service("box_service:app", {"OUTSIDE": str(tmp_path)}) as service:
         shown = [read(restate, case) for case in asyncio.run(story())]
@@ -142,11 +144,11 @@ def test_a_case_on_a_server_reads_blobs_whose_programs_died_before_they_answered
     assert len([*(tmp_path / "blobs").iterdir()]) == len(contents)
 
 
-async def stored(cases: RestateClient, content: bytes) -> Blob:
-    """Store a blob, again if a busy machine does not answer in time."""
+async def insisted(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask for what may be asked for twice, again if a busy machine does not answer in time."""
     while True:
         with suppress(StoreAway):
-            return await cases.store_blob(content)
+            return await ask()
 
 
 def read(restate: Server, case: int) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def test_the_commands_read_the_cases_of_the_server_in_a_mirror_of_them(
         async with started(restate, "orders", [{"item": "a gift"}, {"item": "it's green"}]) as (cases, [case, other]):
 
             async def waits() -> bool:
-                return all([(await cases.show("orders", one))["step"] == "approval" for one in (case, other)])
+                shown = [await cases.show("orders", one) for one in (case, other)]
+                return all((one["step"], one["status"]) == ("approval", "waiting") for one in shown)
 
             await until(waits)
             return case
@@ -227,7 +228,9 @@ def test_a_node_that_is_inserted_while_cases_wait_is_taken_by_each_and_nothing_i
 
             pauses = [(await until(lambda case=case: at(case, "approval")))["pause"] for case in numbers]
             (outside.folder / "newer code").touch()
+            begun = service.said().count("READY")
             await asyncio.to_thread(service.kill)
+            await asyncio.to_thread(service.until, lambda: service.said().count("READY") > begun)
             for case, pause in zip(numbers, pauses, strict=True):
                 await cases.answer("orders", case, pause["token"], {"agreed": True, "by": "anna"}, by="anna")
             for case in numbers:

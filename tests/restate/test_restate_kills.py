@@ -65,10 +65,10 @@ class Killer:
     def _kill_program(self) -> None:
         """Kill the program that runs now, and not one that dies by itself."""
         while True:
-            program = self._service._pid()
-            with suppress(ProcessLookupError):
-                os.kill(program, signal.SIGKILL)
-                if self._outside.first(f"died {program}"):
+            with self._outside.alone(), suppress(ProcessLookupError, FileNotFoundError):
+                program = self._service._pid()
+                if self._outside.dies(program):
+                    os.kill(program, signal.SIGKILL)
                     return
             time.sleep(LOOK_SECONDS)
 

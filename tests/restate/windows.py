@@ -19,7 +19,7 @@ def windows() -> Process[Any]:
     def look_in_file(number: int, *, ctx: Context, outside: Files) -> object:
         return Found("file done") if outside.has("file", ctx.key) else ABSENT
 
-    @letters.effect(writes="filed", safety=Reconcile(look_in_file, 0.1), timeout_seconds=2)
+    @letters.effect(writes="filed", safety=Reconcile(look_in_file, 0.1), timeout_seconds=600)  # nothing waits for its end
     def file(number: int, *, ctx: Context, outside: Files) -> str:
         done = outside.deliver("file", ctx.key)
         outside.wait_for("the server")
@@ -33,7 +33,7 @@ def patient() -> Process[Any]:
     """One call that waits for the test, and that may not be repeated."""
     letters = Process("patient", Letter)
 
-    @letters.effect(writes="filed", safety=AtMostOnce(), timeout_seconds=60)
+    @letters.effect(writes="filed", safety=AtMostOnce(), timeout_seconds=600)
     def send(number: int, *, outside: Files) -> str:
         outside.wait_for("the call")
         return "sent"
