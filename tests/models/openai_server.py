@@ -118,7 +118,7 @@ class Server:
         self.forget()
 
     def forget(self) -> None:
-        numbers = dict.fromkeys(("requests", "answers", "held", "prompt_tokens", "completion_tokens"), 0)
+        numbers = dict.fromkeys(("requests", "answers", "held", "dripped", "prompt_tokens", "completion_tokens"), 0)
         self.counted: dict[str, Any] = {**numbers, "schemas": {}, "last": None}
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -169,6 +169,7 @@ class Server:
             for byte in sent:
                 writer.write(bytes([byte]))
                 await writer.drain()
+                self.counted["dripped"] += 1
                 await asyncio.sleep(0.01)  # slow for a reader, and far from ended when a test has gone
         writer.write(sent[: fault["cut"]] if "cut" in fault else sent)
 
