@@ -219,16 +219,20 @@ def test_whenever_the_desk_is_killed_a_day_has_one_summary(config: DeskConfig, c
 
     at_the_desk(config.model_copy(update={"home": config.home / "before", "summary": None}), clock, lambda desk: take(desk, refund(1)))
     clock.advance(HOUR_SECONDS)
-    counting, killed, found = CrashAt(), 0, []
-    worked("counted", counting)
-    first = counting.labels.index("node.call")  # before it, nothing has been done for the summary
-    points = [number for number, label in enumerate(counting.labels, 1) if number > first and label in DONE]
+
+    def where_done(crash: CrashAt) -> Callable[[str], None]:
+        return lambda label: crash(label) if label in DONE else None
+
+    counting, killed, found = CrashAt(), [], []
+    worked("counted", where_done(counting))
+    points = range(1, len(counting.labels) + 1)
     for number in points:
-        killed += in_child(lambda number=number: worked(f"{number}", CrashAt(number)) and None) < 0
+        killed.append(in_child(lambda number=number: worked(f"{number}", where_done(CrashAt(number))) and None) < 0)
         assert recovers(lambda number=number: found.append(len(outbox(worked(f"{number}", lambda label: None)))))
 
-    print(f"\nkilled at {killed} of {len(points)} points")
-    assert killed > len(found) / 2  # near the end there may be a point less
+    print(f"\nkilled at {counting.labels}")
+    assert {*counting.labels} == DONE
+    assert killed == [True] * len(points)
     assert found == [1] * len(points)
 
 

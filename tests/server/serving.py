@@ -51,6 +51,7 @@ claims.rules(
 )
 
 TOKEN = "a token of this test"
+HANG_SECONDS = 300.0  # a program on a busy machine answers long before
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from pointsman.client.running import find_running
 from pointsman.server.accounts import accounts_file
 from pointsman.server.program import Serving, served
 from pointsman.web import pages
-from server.serving import claims
+from server.serving import HANG_SECONDS, claims
 
 PASSWORD = "correct horse battery"
 
@@ -52,7 +52,10 @@ def test_the_first_user_that_is_added_while_a_program_runs_makes_everybody_sign_
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
             served_here = served(engine, tmp_path / "cases.db", pages(), Serving(port=0))
-            async with served_here as url, httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}) as browser:
+            async with (
+                served_here as url,
+                httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=HANG_SECONDS) as browser,
+            ):
                 assert [(await browser.get(path)).status_code for path in ("/", "/sign-in")] == [200, 404]
 
                 assert f"From now on, the program at {url}/ asks everybody to sign in" in await asyncio.to_thread(add, "ada")

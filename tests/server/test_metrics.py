@@ -20,7 +20,7 @@ from pointsman.server.health import health_answering
 from pointsman.server.metrics import AGES, METRICS, Sample, exposition
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
-from server.serving import TOKEN, served
+from server.serving import HANG_SECONDS, TOKEN, served
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "telemetry"
 LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -128,7 +128,7 @@ def test_who_may_not_look_at_cases_gets_no_metrics(tmp_path: Path) -> None:
 def test_a_worker_tells_its_metrics_where_it_is_asked_about_its_health(tmp_path: Path) -> None:
     async def main() -> tuple[str, str]:
         worker = Worker(lambda: Engine.open(tmp_path / "cases.db", [orders()]))
-        async with health_answering(worker, "127.0.0.1", 0) as url, httpx.AsyncClient() as client:
+        async with health_answering(worker, "127.0.0.1", 0) as url, httpx.AsyncClient(timeout=HANG_SECONDS) as client:
             before = (await client.get(f"{url}/metrics")).text
             async with worker.working():
                 return before, (await client.get(f"{url}/metrics")).text

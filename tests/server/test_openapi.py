@@ -8,7 +8,7 @@ from pointsman import Engine
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
 from pointsman.server.running import listening
-from server.serving import TOKEN, claims
+from server.serving import HANG_SECONDS, TOKEN, claims
 from tiers import figure, seed
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"
@@ -25,6 +25,7 @@ def test_generated_requests_find_no_server_error_and_no_undocumented_answer(tmp_
                     *(f"{url}/api/v1/openapi.json", "--header", f"Authorization: Bearer {TOKEN}", "--checks", CHECKS),
                     *("--exclude-path", "/api/v1/events/stream", "--phases", "examples,coverage,fuzzing"),
                     *("--max-examples", str(figure("REQUESTS", 15)), "--seed", str(seed()), "--no-color"),
+                    *("--request-timeout", str(HANG_SECONDS), "--suppress-health-check", "too_slow"),  # on a busy machine
                 )
                 process = await asyncio.create_subprocess_exec(
                     *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

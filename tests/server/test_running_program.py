@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -253,7 +254,8 @@ def test_a_database_that_a_program_without_a_server_has_open_is_waited_for_and_t
         async def alone(engine: Engine, again: bool) -> tuple[int, bool]:
             return (await engine.start("claims", {"text": "fire"})).case, again
 
-        done = await reach(database, _unused, lambda: Engine.open(database, [claims], resources=resources), alone, notice=notice)
+        opening = partial(Engine.open, database, [claims], resources=resources)
+        done = await reach(database, _unused, opening, alone, notice=notice, wait_max_seconds=BOUND_SECONDS)
         await task
         return done
 

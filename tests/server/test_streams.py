@@ -16,7 +16,7 @@ from pointsman.server.accounts import Accounts
 from pointsman.server.program import Serving, served
 from pointsman.server.streams import STREAMS_EACH_MAX, STREAMS_MAX
 from pointsman.web import pages
-from server.serving import claims
+from server.serving import HANG_SECONDS, claims
 from server.test_program import accounts_of
 
 STREAMS = ["/live", "/api/v1/events/stream"]
@@ -31,7 +31,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[Engine, Accounts, httpx.A
     async with (
         Engine.open(database, [claims]) as engine,
         served(engine, database, pages(), Serving(port=0)) as url,
-        httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=60.0) as client,
+        httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=HANG_SECONDS) as client,
     ):
         yield engine, accounts, client
     accounts.close()
@@ -62,7 +62,7 @@ def test_a_stream_ends_with_the_session(tmp_path: Path, path: str, end: str, mon
 
                 assert "data:" not in "".join([text async for text in response.aiter_text()])
 
-    asyncio.run(asyncio.wait_for(body(), 120.0))
+    asyncio.run(asyncio.wait_for(body(), HANG_SECONDS))
 
 
 def test_a_stream_ends_with_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_a_stream_ends_with_the_token(tmp_path: Path, monkeypatch: pytest.Monkey
 
                 assert [text async for text in response.aiter_text() if "data:" in text] == []
 
-    asyncio.run(asyncio.wait_for(body(), 120.0))
+    asyncio.run(asyncio.wait_for(body(), HANG_SECONDS))
 
 
 @pytest.mark.parametrize("path", STREAMS)
@@ -92,7 +92,7 @@ def test_one_caller_with_many_streams_locks_nobody_out(tmp_path: Path, path: str
             assert (await client.get("/api/v1/counts", headers=mine)).status_code == 200
             assert (await stack.enter_async_context(client.stream("GET", path, headers=other))).status_code == 200
 
-    asyncio.run(asyncio.wait_for(body(), 120.0))
+    asyncio.run(asyncio.wait_for(body(), HANG_SECONDS))
 
 
 def test_streams_leave_room_for_requests_and_give_it_back(tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ def test_streams_leave_room_for_requests_and_give_it_back(tmp_path: Path) -> Non
                     if response.status_code == 200:
                         return
 
-    asyncio.run(asyncio.wait_for(body(), 120.0))
+    asyncio.run(asyncio.wait_for(body(), HANG_SECONDS))

@@ -19,7 +19,7 @@ from tiers import program
 from web.everything import everything
 
 T = TypeVar("T")
-HANG_MILLISECONDS = 60_000  # a page on a busy machine needs far less
+HANG_MILLISECONDS = 180_000  # a page on a busy machine needs far less
 expect.set_options(timeout=HANG_MILLISECONDS)
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
@@ -88,7 +88,9 @@ class Chromium:
     async def _started(self) -> Browser:
         if self._browser is None or not self._browser.is_connected():
             self._playwright = self._playwright or await async_playwright().start()
-            self._browser = await self._playwright.chromium.launch(executable_path=program("chromium"), args=CHROMIUM_FLAGS)
+            self._browser = await self._playwright.chromium.launch(
+                executable_path=program("chromium"), args=CHROMIUM_FLAGS, timeout=HANG_MILLISECONDS
+            )
         return self._browser
 
     def close(self) -> None:

@@ -49,8 +49,8 @@ def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Pat
                 await page.set_viewport_size({"width": 320, "height": 700})
                 assert await page.evaluate("document.documentElement.scrollWidth") == 320
                 await page.set_viewport_size({"width": 1280, "height": 800})
-                await page.get_by_role("button", name="Resolve").click()
-                await page.wait_for_url(f"{url}/cases/3")
+                async with page.expect_navigation(url=f"{url}/cases/3"):
+                    await page.get_by_role("button", name="Resolve").click()
                 await engine.wait_until_resting(3)
                 await page.reload()
                 await expect(page.get_by_text("ended as 'paid'")).to_be_visible()

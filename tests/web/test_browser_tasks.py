@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from pointsman import Engine, Status
 from server.serving import Letter
@@ -14,6 +14,12 @@ async def waiting_case(engine: Engine, text: str) -> int:
     case = (await engine.start("claims", {"text": text})).case
     await engine.wait_until_resting(case)
     return case
+
+
+async def send(page: Page) -> None:
+    """Send the answer, and wait for the next page: until then, this one may show what has changed."""
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Send the answer").click()
 
 
 def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path, chromium: Chromium) -> None:
@@ -121,7 +127,7 @@ def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_pa
             for page in (one, other):
                 await page.get_by_label("Yes").check()
 
-            await asyncio.gather(*(page.get_by_role("button", name="Send the answer").click() for page in (one, other)))
+            await asyncio.gather(*map(send, (one, other)))
 
             for page in (one, other):
                 await expect(page.locator("main")).to_contain_text("was answered")

@@ -28,6 +28,7 @@ async def signed_in(visited: Browsing, name: str, to: str = "/") -> Page:
     """Open a page in a browser of its own, and sign in there by keyboard."""
     page = await visited.open(to)
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(page.locator("#name")).to_be_focused()  # it has the focus when the page is drawn, which may be after it has loaded
     await page.keyboard.type(name)
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)
