@@ -1,6 +1,6 @@
 """A worker of the fleet: a process of its own with an engine on a PostgreSQL database, which does what it is told on its standard input.
 
-Run as a program with the URL, the provider's port, its lease and the time that its first step takes (seconds);
+Run as a program with the URL, the provider's port, its lease (seconds) and the file until which its first steps last, if any;
 its lines are those of `soak_worker.py`. It ends in order at SIGTERM. Where its store gives up, it says so and how many commits were unknown.
 """
 
@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from soak_worker import Client, effects_of_each_policy, listen, obey
@@ -30,6 +31,8 @@ from pointsman.store.postgres.store import PostgresStore, open_postgres
 
 CONCURRENCY = 10  # so that none waits for a place: what is measured is how long an engine's cases wait for another one
 
+LOOK_SECONDS = 0.02
+
 
 class Order(State):
     number: int
@@ -42,7 +45,11 @@ class Order(State):
     note: str | None = None
 
 
-def orders(first_seconds: float) -> Process[Order]:
+def _lasts(until: Path | None) -> bool:
+    return until is not None and not until.exists()
+
+
+def orders(until: Path | None = None) -> Process[Order]:
     """An order: a step that says who asked, a row of the author's own, and an effect under each policy."""
     process = Process("orders", Order)
     quick = Retry(attempts_max=4, first_seconds=0.02)
@@ -50,7 +57,9 @@ def orders(first_seconds: float) -> Process[Order]:
     @process.node(writes="asked", retry=quick)
     async def ask(number: int, *, ctx: Context, client: Client) -> int:
         await client.do("ask", number, replace(ctx, key=f"ask {number} {os.getpid()}"))
-        await asyncio.sleep(first_seconds)
+        await asyncio.sleep(LOOK_SECONDS)
+        while _lasts(until):  # noqa: ASYNC110 - the test ends it
+            await asyncio.sleep(LOOK_SECONDS)
         return os.getpid()
 
     @process.transaction(writes="place", retry=quick)
@@ -80,11 +89,11 @@ async def answer(store: PostgresStore, engine: Engine, asked: dict[str, Any]) ->
     return {"engine": store._writing.engine} if asked["do"] == "who" else await obey(engine, asked)
 
 
-async def main(url: str, port: int, lease_seconds: float, first_seconds: float) -> None:
+async def main(url: str, port: int, lease_seconds: float, until: Path | None) -> None:
     store = None
     try:
         store = await open_postgres(url, lease_seconds=lease_seconds)
-        process = orders(first_seconds)
+        process = orders(until)
         settings: dict[str, Any] = {"store": store, "concurrency": CONCURRENCY, "grace_seconds": 1.0}
         async with Engine.open(url, [process], resources={"client": Client(port)}, **settings) as engine:
             listening, serving = asyncio.create_task(listen(engine, partial(answer, store))), asyncio.create_task(engine.serve())
@@ -100,4 +109,4 @@ async def main(url: str, port: int, lease_seconds: float, first_seconds: float) 
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]) if sys.argv[4:] else None))

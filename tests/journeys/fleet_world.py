@@ -32,6 +32,7 @@ from postgres_proxy import Proxy
 from postgres_server import Server
 
 LEASE_SECONDS = 2.5  # short, so that take-overs are soon; a renewal that a busy machine is late with must not end a worker
+LONG_LEASE_SECONDS = 8.0  # where the lease of a worker must not end before it is stopped
 SWEEP_SECONDS = LEASE_SECONDS / RENEWALS  # workers look for expired leases at least when they renew their own
 STOPPED_SECONDS = 2 * LEASE_SECONDS
 HOLE_SECONDS = 1.5 * LEASE_SECONDS
@@ -96,10 +97,11 @@ class Fleet:
     """`workers` processes work off orders until all faults have happened; then an engine without faults works off the rest."""
 
     def __init__(self, folder: Path, server: Server, url: str, *, workers: int, seed: int) -> None:
-        self.log = folder / "provider.log"
+        self.folder, self.log = folder, folder / "provider.log"
         self.server, self.url, self.seed = server, url, seed
         self.workers = workers
-        self.first_seconds = self.others_seconds = 0.02  # that the first step takes at the first place, and at the others
+        self.lease_seconds = LEASE_SECONDS
+        self.lasting: list[Path] = []  # the files until which the first steps at each place last
         self.random = Random(seed)
         self.told = Told()
         self.places: list[Place] = []
@@ -131,6 +133,9 @@ class Fleet:
 
     async def stop_an_owner(self, number_of_orders: int) -> Told:
         """Stop one of two workers in the middle of a step until another one does the same step, and let it go on."""
+        ends = self.folder / "ends"
+        self.lasting = [ends, self.folder / "never"]  # the other worker is still at it when the first one goes on
+        self.lease_seconds = LONG_LEASE_SECONDS
         async with self._open():
             owner, other = self.places
             assert owner.worker is not None
@@ -142,11 +147,12 @@ class Fleet:
                 self.told.cases[number] = told["case"]
             self.numbers = number_of_orders
             await self._until(lambda: len(self._asked()) == number_of_orders)
-            await asyncio.sleep(2 * THINKING_SECONDS)  # it has the answers, and its steps go on for longer
+            await asyncio.sleep(2 * THINKING_SECONDS)  # it has the answers, and its steps go on
             stopped.send_signal(signal.SIGSTOP)
             other.worker.process.send_signal(signal.SIGCONT)
             await self._until(lambda: all(len(askers) > 1 for askers in self._asked().values()))
             self.closing = True
+            ends.touch()
             stopped.send_signal(signal.SIGCONT)
             self.told.did["stops"] += 1
             await owner.worker.listening  # it has found out that it has lost its lease
@@ -194,8 +200,8 @@ class Fleet:
     async def _keep(self, place: Place) -> None:
         """Keep a worker at this place: hire another one when it ends, as a supervisor does."""
         while not self.closing:
-            seconds = self.first_seconds if place is self.places[0] else self.others_seconds
-            arguments = (place.proxy.url, str(self.port), str(LEASE_SECONDS), str(seconds))
+            lasting = map(str, self.lasting[self.places.index(place) :][:1])
+            arguments = (place.proxy.url, str(self.port), str(self.lease_seconds), *lasting)
             pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
             process = await asyncio.create_subprocess_exec(sys.executable, HERE / "fleet_worker.py", *arguments, **pipes)
             place.worker = worker = Worker(process, 1.0)
@@ -363,7 +369,7 @@ class Fleet:
     async def _look(self) -> dict[int, dict[str, Any]]:
         """Work off the rest with an engine that nothing happens to, and compare."""
         client = Client(self.port)
-        async with Engine.open(self.url, [orders(self.first_seconds)], resources={"client": client}) as engine:
+        async with Engine.open(self.url, [orders()], resources={"client": client}) as engine:
             try:
                 async with asyncio.timeout(MENDING_SECONDS):
                     while left := await self._mend_all(engine, client):  # noqa: ASYNC110 - the last of many cases

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.openai_server import Remote
 from pointsman import Status
+from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, proposed
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
@@ -86,7 +87,8 @@ def test_when_the_server_fails_the_rules_and_templates_do_its_work(tmp_path: Pat
 
 def test_a_spent_budget_leaves_the_rules_and_templates(tmp_path: Path, server: Remote) -> None:
     async def main() -> Any:
-        async with open_desk(config_of(tmp_path, server, budget={"day_cost": Decimal("0.002")}, concurrency=1)) as desk:
+        config = config_of(tmp_path, server, budget={"day_cost": Decimal("0.002")}, concurrency=1)
+        async with open_desk(config, clock=ManualClock()) as desk:  # no midnight comes, which begins the next day's budget
             states, kinds = await worked_off(desk)
             return states, kinds, await desk.engine.reader.usage_of_days(desk.process.name, 0, 1 << 30)
 

@@ -129,7 +129,9 @@ def place(tmp_path: Path, postgres_url: str) -> Iterator[Place]:
 def test_two_workers_share_the_cases_of_one_database_and_one_takes_over_what_the_other_leaves_when_it_is_killed(place: Place) -> None:
     one, two = place.worker("--concurrency", "2"), place.worker("--concurrency", "2")
 
-    place.start(*({"number": number, "seconds": 0.3} for number in range(8)))
+    place.start(*({"number": number, "waits": True} for number in range(8)))
+    until(lambda: len(place.said("begin")) == 4)
+    place.let_go()
     shared = place.delivered()
     sent, packers = place.said("send"), {process for _, process in place.said("end")}
     place.start({"number": 8, "seconds": 0.5}, {"number": 9, "seconds": 0.5})
@@ -146,7 +148,7 @@ def test_two_workers_share_the_cases_of_one_database_and_one_takes_over_what_the
 
 
 def test_a_worker_that_is_told_to_stop_ends_its_steps_gives_the_rest_back_and_is_not_ready_meanwhile(place: Place) -> None:
-    worker = place.worker("--concurrency", "1", *HEALTH)
+    worker = place.worker("--concurrency", "1", "--drain", f"{BOUND_SECONDS}", *HEALTH)
     place.start({"number": 1, "waits": True}, {"number": 2, "waits": True})
     until(lambda: len(place.said("begin")) == 1)
 
