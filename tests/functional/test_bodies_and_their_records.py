@@ -79,7 +79,8 @@ def test_a_body_that_is_dropped_is_freed_and_calls_nothing_in_the_end(monkeypatc
         program.describe(cells(tidy.process))
 
     gc.collect()
-    assert sum(isinstance(one, Body) and one.steps is tidy.process.steps for one in gc.get_objects()) == 5
+    # `isinstance` would ask each object for its class, and a weak proxy that another test has left may raise then.
+    assert sum(issubclass(type(one), Body) and one.steps is tidy.process.steps for one in gc.get_objects()) == 5
 
 
 # Edits of a body while its case waits.

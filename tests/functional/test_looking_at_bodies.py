@@ -207,10 +207,11 @@ def test_a_body_that_asks_for_another_effect_than_the_one_in_doubt_is_found(tmp_
     async def main() -> list[list[Verdict]]:
         async with Engine.open(tmp_path / "cases.db", [paying(5).process]) as engine:
             await engine.start("paying", {"invocation": {"input": "", "thread": "t"}})
+            changed = engine.changed  # before each look: what is committed during a look must not be missed
             while not await engine.reader.in_doubt():
-                changed = engine.changed
                 async for _ in engine.changes(since=changed):
                     break
+                changed = engine.changed
             return [[kind.verdict for kind in (await check_cases(engine.reader, [paying(amount).process])).found] for amount in (5, 6)]
 
     assert asyncio.run(main()) == [[], [Verdict.BROKEN]]

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from telemetry_world import SECRET, answer_it, run, start_it, world
+from telemetry_world import HANG_SECONDS, SECRET, answer_it, run, start_it, world
 
 from pointsman import Delivery, Engine
 from pointsman.integrations.opentelemetry import ExportFailed, Telemetry
@@ -93,8 +93,8 @@ def test_a_case_that_pauses_and_resumes_on_another_worker_is_one_connected_trace
     address, got = receiver
 
     def worker() -> Any:
-        exporter = OTLPSpanExporter(address, compression=Compression.NoCompression)
-        return Engine.open(tmp_path / "cases.db", world(), subscribers=[Telemetry(exporter)])
+        exporter = OTLPSpanExporter(address, compression=Compression.NoCompression, timeout=HANG_SECONDS)
+        return Engine.open(tmp_path / "cases.db", world(), subscribers=[Telemetry(exporter)], grace_seconds=HANG_SECONDS)
 
     async def main() -> tuple[str, int]:
         async with worker() as engine:

@@ -48,7 +48,7 @@ def test_a_record_of_a_step_names_its_case_and_step_also_in_a_thread(caplog: pyt
     case = run(main())
     caplog.handler.removeFilter(where)
 
-    found: list[dict[str, Any]] = [vars(record) for record in caplog.records]
+    found: list[dict[str, Any]] = [vars(record) for record in caplog.records if record.name == log.name]
     told = {one["msg"]: (one["where"], one["case"], one["process_name"], one["step"], one["attempt"]) for one in found}
     assert told == {
         "asked": (f"case {case} step price attempt 1: ", case, "orders", "price", 1),

@@ -398,7 +398,7 @@ def test_the_cursors_of_subscribers_move_to_another_store_with_their_cases(tmp_p
     file, listener = tmp_path / "cases.db", Listener()
 
     async def main() -> None:
-        async with Engine.open(file, [orders()], subscribers=[listener]) as engine:
+        async with Engine.open(file, [orders()], subscribers=[listener], grace_seconds=HANG_SECONDS) as engine:
             await listener.hears(f"{await place_order(engine, 'pear')} finished")
 
     run(main())
