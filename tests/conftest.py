@@ -10,6 +10,7 @@ import pytest
 import postgres_server
 import restate_server
 from models.openai_server import Remote, running
+from patience import patient
 from web.browsing import Chromium
 
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606 2: nobody has such an address
@@ -67,6 +68,13 @@ def postgres_url(postgres: postgres_server.Server) -> Iterator[str]:
     """A PostgreSQL database for one test: the URL names a schema of its own."""
     with postgres.schema() as url:
         yield url
+
+
+@pytest.fixture(name="patient")
+def _patient() -> Iterator[None]:
+    """Engines of this process wait long for their connections to PostgreSQL."""
+    with patient():
+        yield
 
 
 @pytest.fixture(scope="module")

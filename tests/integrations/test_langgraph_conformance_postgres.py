@@ -10,6 +10,7 @@ from langgraph.checkpoint.conformance.capabilities import Capability
 from pointsman.integrations.langgraph import PointsmanSaver
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_saver_has_all_capabilities_of_the_published_suite_on_postgres(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     @checkpointer_test(name="PointsmanSaver, postgres")
     async def saver() -> AsyncIterator[PointsmanSaver]:

@@ -2,11 +2,15 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from fanning import PriceList, order, pricing
 from places import LEASE_SECONDS
 
+from patience import patient
 from pointsman import Engine, Process, State, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
 
@@ -52,4 +56,5 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    with patient():
+        asyncio.run(main(sys.argv[1]))

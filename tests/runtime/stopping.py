@@ -10,9 +10,13 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from places import LEASE_SECONDS
 
+from patience import patient
 from pointsman import Engine, PointsmanError, Process, State, finish, otherwise, when
 from pointsman.store.postgres.connections import place_of, schema_statements
 
@@ -72,4 +76,5 @@ async def main(url: str, guards: Collection[str]) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-    asyncio.run(main(sys.argv[1], sys.argv[2:]))
+    with patient():
+        asyncio.run(main(sys.argv[1], sys.argv[2:]))

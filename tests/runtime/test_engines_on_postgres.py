@@ -23,6 +23,8 @@ from pointsman.definition.process import AnyProcess
 from pointsman.store.postgres.connections import place_of
 from postgres_proxy import Proxy
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 class OnPostgres(Place):
     """A database in place of the file."""

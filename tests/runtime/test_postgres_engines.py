@@ -16,6 +16,7 @@ from pointsman.errors import AlreadyAnswered, DefinitionError
 from pointsman.kernel.snapshot import Status
 from postgres_server import Server
 
+pytestmark = pytest.mark.usefixtures("patient")
 HANG_SECONDS = 300.0  # far longer than a test takes on a busy machine
 CASES = 20
 

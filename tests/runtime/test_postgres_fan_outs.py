@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from fan_owner import fan_outs
 from fanning import PriceList
 from places import LEASE_SECONDS, run, seen
@@ -13,6 +14,7 @@ from places import LEASE_SECONDS, run, seen
 from pointsman import Engine
 from pointsman.store.postgres.store import open_postgres
 
+pytestmark = pytest.mark.usefixtures("patient")
 HANGS_SECONDS = 300  # far beyond what it takes on a busy machine
 LATER_SECONDS = LEASE_SECONDS + 100.0  # when the owner's lease is over
 PROGRAM = Path(__file__).with_name("fan_owner.py")

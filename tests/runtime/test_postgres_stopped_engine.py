@@ -18,6 +18,7 @@ from stopping import LETTERS, Letter, letters
 from pointsman import Engine
 from pointsman.store.postgres.store import open_postgres
 
+pytestmark = pytest.mark.usefixtures("patient")
 HANGS_SECONDS = 300  # far beyond what it takes on a busy machine
 LATER_SECONDS = LEASE_SECONDS + 100.0  # when the lease of the engine that stands still is over
 PROGRAM = Path(__file__).with_name("stopping.py")
