@@ -367,7 +367,7 @@ def test_a_connection_that_has_died_silently_is_given_up(server: Dovecot, user: 
 
     async def silence() -> int:
         relay = Relay(server.imap)
-        through = account(server, user, port=await relay.open(), poll_seconds=0.2, timeout_seconds=0.5)
+        through = account(server, user, port=await relay.open(), poll_seconds=0.2, timeout_seconds=2.0)
         mailbox = Mailbox(through, tmp_path / "bookmark.json", clock=SystemClock(), random=Random(1))
         async with followed(mailbox, reader.deliver):
             await asyncio.to_thread(server.deliver, user, [mail(1)])
