@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ports import free_ports
 from tiers import program
 
-READY_SECONDS = 60.0  # a slow machine has started it by then
+READY_SECONDS = 300.0  # a slow machine has started it by then
 POLL_SECONDS = 0.01
 NOBODY = 65_534  # PgBouncer refuses to be root
 SETTINGS = """

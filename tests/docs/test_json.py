@@ -88,6 +88,8 @@ class Commands:
             async with Engine.open(self.db, processes, subscribers=[Closed()]) as engine:
                 for customer in ("Ada", "nobody", "sure", "nobody", "nobody"):
                     await engine.wait_until_resting((await engine.start(claims, {"customer": customer})).case)
+                while not await engine.reader.gaps():  # noqa: ASYNC110 - until the subscriber has given up; nobody tells
+                    await asyncio.sleep(0)
 
         asyncio.run(main())
 

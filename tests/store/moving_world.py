@@ -35,6 +35,7 @@ from pointsman.definition.children import ChildEnd
 from pointsman.definition.process import AnyProcess
 from pointsman.integrations.langgraph import PointsmanSaver
 
+LEASE_SECONDS = 3_600.0  # far longer than a machine stands still
 HANG_SECONDS = 600.0  # far beyond any run here
 ONE_DAY = Retry(attempts_max=3, first_seconds=86_400)
 
@@ -136,7 +137,7 @@ def polite(draft: str) -> str | None:
 
 def opened(place: Path | str, world: World, **more: Any) -> Any:
     """An engine on the file or the database."""
-    return Engine.open(place, processes(), resources={"world": world}, grace_seconds=0.0, **more)
+    return Engine.open(place, processes(), resources={"world": world}, grace_seconds=0.0, lease_seconds=LEASE_SECONDS, **more)
 
 
 async def settle(engine: Engine) -> None:

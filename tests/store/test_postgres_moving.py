@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from moving_world import World, go_on, make_file, opened
+from moving_world import LEASE_SECONDS, World, go_on, make_file, opened
 from typer.testing import CliRunner
 
 from pointsman import Engine, Status, StoreError, ValueRefused, open_reader
@@ -316,7 +316,7 @@ def test_what_is_no_file_of_this_release_is_refused_and_not_changed(file: Path, 
 
 def test_a_database_that_is_in_use_or_has_content_is_refused(file: Path, postgres_url: str) -> None:
     async def main() -> None:
-        async with Engine.open(postgres_url, []):
+        async with Engine.open(postgres_url, [], lease_seconds=LEASE_SECONDS):
             assert "is open in an engine" in await asyncio.to_thread(refused, "--from", file, "--to", postgres_url)
 
     asyncio.run(main())
