@@ -28,6 +28,13 @@ from server.claims_program import claims
 
 BOUND_SECONDS = 300.0  # against a hang only
 HERE = Path(__file__).parents[1]
+PATIENT = f"""
+from pointsman.cli.main import run
+from pointsman.client import running
+running.reach.__kwdefaults__["wait_max_seconds"] = {BOUND_SECONDS}
+run()
+"""
+"""A command that waits longer for another program than a machine may stand still."""
 
 
 class Program:
@@ -275,7 +282,8 @@ def test_commands_across_a_kill_and_a_restart_take_effect_once(program: Program)
 
     def commands(number: int) -> None:
         for one in range(6):
-            done.append(program.command("start", "claims", '{"text": "fire"}', "--key", f"{number}.{one}"))
+            words = ("start", "claims", '{"text": "fire"}', "--key", f"{number}.{one}", *program.options)
+            done.append(interpreter.run("-c", PATIENT, *words, cwd=HERE, env=program.settings))
             begun.set()
 
     threads = [threading.Thread(target=commands, args=(number,)) for number in range(2)]
