@@ -14,7 +14,7 @@ from later import LATER_SECONDS, run_until_late
 from mappings.http_faults import closed_port, full_backlog
 from models.openai_server import Remote
 from pointsman import DefinitionError, ModelResponse, NoModelResponse, NotSent, Rejected, Usage
-from pointsman.models import Message, OpenAICompatible, Price, Task
+from pointsman.models import Message, OpenAICompatible, Price, Task, openai_compatible
 from pointsman.models.openai_compatible import ANSWER_BYTES_MAX
 
 KEY = "sk-secret-0123456789"
@@ -32,12 +32,18 @@ class Triage(BaseModel):
 GOOD = Triage(intent="refund", score=1)
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a while gets its connection all the same."""
+    monkeypatch.setattr(openai_compatible, "CONNECT_SECONDS_MAX", LATER_SECONDS)
+
+
 def ask(
     server: Remote | str, messages: Sequence[Message] = QUESTION, schema: Any = Triage, late: Callable[[], object] | None = None, **settings: Any
 ) -> ModelResponse[Any]:  # fmt: skip
     """Ask the model. When `late` holds, its time is over."""
     url = server if isinstance(server, str) else server.url
-    model = OpenAICompatible("desk", base_url=url, api_key=KEY, **settings)
+    model = OpenAICompatible("desk", base_url=url, api_key=KEY, **({"timeout_seconds": LATER_SECONDS} | settings))
     asked = model.ask(Task("classify"), messages, schema)
     return asyncio.run(asked) if late is None else run_until_late(asked, late)
 
