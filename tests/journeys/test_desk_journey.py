@@ -14,6 +14,7 @@ import pytest
 
 import interpreter
 from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, history_of
+from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
@@ -436,18 +437,20 @@ def test_cases_wait_for_a_shop_that_fails_and_go_on_by_themselves_when_it_is_bac
     config: DeskConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     deliver(config, "02-status-en.eml", "06-hours-en.eml")
+    clock = ManualClock()
 
     async def sweep(desk: Desk) -> list[tuple[Status, str | None]]:
         await at_desk.work_off(desk, lambda name: None, asyncio.Event())
         return [(row.status, row.outcome) for row in await desk.engine.reader.cases()]
 
     async def outage() -> Any:
-        async with open_desk(config) as desk:
+        async with open_desk(config, clock=clock) as desk:
             config.shop_file.rename(config.shop_file.with_name("away"))
             with monkeypatch.context() as patched:
                 patched.setattr(at_desk, "HORIZON_SECONDS", 0.0)
                 during = await sweep(desk)
             config.shop_file.with_name("away").rename(config.shop_file)
+            clock.advance(3_600.0)  # beyond the wait for the next attempt
             return during, await sweep(desk)
 
     during, after = asyncio.run(outage())
