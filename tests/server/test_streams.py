@@ -20,6 +20,9 @@ from server.serving import HANG_SECONDS, claims
 from server.test_program import accounts_of
 
 STREAMS = ["/live", "/api/v1/events/stream"]
+LIMITS = httpx.Limits(
+    max_connections=None, max_keepalive_connections=0
+)  # or a request may come on a connection that the program just closes
 
 
 @asynccontextmanager
@@ -31,7 +34,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[Engine, Accounts, httpx.A
     async with (
         Engine.open(database, [claims]) as engine,
         served(engine, database, pages(), Serving(port=0)) as url,
-        httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=HANG_SECONDS) as client,
+        httpx.AsyncClient(base_url=url, limits=LIMITS, timeout=HANG_SECONDS) as client,
     ):
         yield engine, accounts, client
     accounts.close()
