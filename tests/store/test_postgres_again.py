@@ -14,6 +14,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 HANG_SECONDS = 600
 LEASE_SECONDS = 3_600.0  # nothing here renews it
 # What another connection makes of the first write to a table: it fails as the server says it. A sequence is not rolled back.

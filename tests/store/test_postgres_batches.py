@@ -19,6 +19,8 @@ from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 from postgres_proxy import Proxy
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 BUDGETS = json.loads((Path(__file__).parents[1] / "budgets.json").read_text(encoding="utf-8"))
 TOGETHER = 64
 HANGS_SECONDS = 600

@@ -15,6 +15,8 @@ from pointsman.testing.conformance_checkpoints import CheckpointConformance, noi
 from pointsman.testing.scenarios import OpenStore
 from postgres_server import Server
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 class OnlyCheckpoints:
     """A store that has nothing but checkpoints."""

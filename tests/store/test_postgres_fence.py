@@ -14,6 +14,8 @@ from pointsman.store.postgres.writes import Call, Writing
 from pointsman.testing.scenarios import new_case, next_of, start_of
 from postgres_server import Server
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 FENCE = "c.fence = t.fence"
 LEASE_SECONDS = 3_600.0  # far longer than a machine stands still: the tests move the clock by parts of it
 HANG_SECONDS = 600.0

@@ -14,6 +14,8 @@ from pointsman.store.postgres import keeping
 from pointsman.store.postgres.connections import rows_of
 from pointsman.store.postgres.keeping import clock_high_water, erase
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 CASE = """
 INSERT INTO pointsman.cases (id, process, version, key, status, revision, fence, attempts, steps, outcome, created_at, updated_at, parent)
 VALUES (%(case)s, 'p', 1, %(key)s, %(status)s, 1, 0, 0, 0, %(outcome)s, 1, %(at)s, %(parent)s)

@@ -12,6 +12,8 @@ from pointsman import Limit
 from pointsman.kernel.limits import GivePermit, TakePermit
 from pointsman.store.postgres.connections import Connections
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 HANDLES, PERMITS, CALLS = 12, 3, 8
 # In all, so that a permit that is never free again ends the test: twice as many as if all ask once while a permit is given back.
 ASKS_MAX = 2 * (HANDLES * CALLS) ** 2

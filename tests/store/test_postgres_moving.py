@@ -31,6 +31,8 @@ from postgres_proxy import Proxy
 from postgres_server import Server
 from tiers import figure, seed
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 T = TypeVar("T")
 
 NOT_MOVED = {"engines", "commits", "small_writes", "case_counts", "meta", "users", "tokens", "sessions", "audit"}

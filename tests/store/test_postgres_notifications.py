@@ -4,9 +4,12 @@ import asyncio
 from contextlib import suppress
 
 import psycopg
+import pytest
 
 from pointsman import StoreError
 from pointsman.store.postgres.store import open_postgres
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 HANG_SECONDS = 600
 LEASE_SECONDS = 3_600.0  # nothing here renews it

@@ -17,6 +17,8 @@ from pointsman.store.postgres.connections import place_of
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import new_case, next_of
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 HANG_SECONDS = 600
 LEASE_SECONDS = 3_600.0  # nothing here renews it
 # What a session must not keep, because another client gets it next.

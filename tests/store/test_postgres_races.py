@@ -20,6 +20,8 @@ from pointsman.store.postgres.connections import rows_of
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.scenarios import events_once, new_case, next_of, start_of
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 Scenario = Callable[[list[PostgresStore]], Awaitable[None]]
 Race = Callable[[int, Scenario], None]
 HANG_SECONDS = 600.0  # far longer than any of these takes: a test that hangs says so

@@ -18,6 +18,8 @@ from pointsman.store.postgres.schema import check, missing, prepare, refuse_unfi
 from pointsman.store.statements import migrations
 from postgres_server import Server
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 NUMBERS = [number for number, _ in migrations("postgres")]
 FIT = {
     "version": "140000", "shown": "14.0", "encoding": "UTF8", "standby": "false", "read_only": "off", "fsync": "on", "full_page_writes": "on",

@@ -14,6 +14,8 @@ from pointsman.testing.scenarios import new_case
 from postgres_proxy import Proxy
 from postgres_server import Server
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 HANG_SECONDS = 600
 LEASE_SECONDS = 3_600.0  # nothing here renews it
 

@@ -8,6 +8,8 @@ import pytest
 from pointsman.store.postgres.store import PostgresStore, open_postgres
 from pointsman.testing.conformance import LeaseConformance, OpenHandles, OpenStore, StoreConformance
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 LEASE_SECONDS = 3_600.0  # far longer than a machine stands still: the tests move the clock by parts of it
 
 
