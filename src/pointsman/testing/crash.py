@@ -5,6 +5,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from itertools import count
 
 
 class CrashAt:
@@ -18,12 +19,13 @@ class CrashAt:
         self.number = number
         self.label = label
         self.labels: list[str] = []
+        self._numbers = count(1)
 
     def __call__(self, label: str) -> None:
         """Count the failpoint, or kill the process at it."""
         self.labels.append(label)
-        number = len(self.labels) if self.label is None else self.labels.count(self.label)
-        if number == self.number and self.label in {None, label}:
+        # Each call draws a number of its own: another thread may have passed a failpoint since the line above, and the list is longer.
+        if self.label in {None, label} and next(self._numbers) == self.number:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
