@@ -69,6 +69,20 @@ def test_an_async_function_that_blocks_is_named_once_and_counted(
     assert all("node 'stand_still'" in warning and "(at test_watchdog.py:" in warning for warning in warnings)
 
 
+def test_a_machine_that_stood_still_is_not_a_function_that_blocks() -> None:
+    async def main() -> int:
+        clock = ManualClock()
+        watching = Watchdog(clock, ())
+        watching.look()
+        clock.advance(60)
+        watching.look(late=59)
+        clock.advance(1)
+        watching.look()
+        return watching.blocked
+
+    assert run(main()) == 0
+
+
 def test_the_thread_that_watches_ends_with_the_engine(on_disk: Place) -> None:
     process = Process("quick", Job)
 
@@ -93,7 +107,7 @@ def test_the_thread_that_watches_ends_with_the_engine(on_disk: Place) -> None:
 def test_the_thread_ends_also_if_it_looks_at_the_loop_when_the_engine_closes(on_disk: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     looks, goes_on = threading.Event(), threading.Event()
 
-    def look(_: Watchdog) -> None:
+    def look(_: Watchdog, _late: float) -> None:
         looks.set()
         goes_on.wait(HANG_SECONDS)
 

@@ -53,9 +53,13 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._cases -= 1
 
-    def look(self) -> None:
-        """Check the loop once, from another thread. Warn once if it has been blocked for `BLOCKED_SECONDS`."""
+    def look(self, late: float = 0.0) -> None:
+        """Check the loop once, from another thread. Warn once if it has been blocked for `BLOCKED_SECONDS`.
+
+        A look that is `late` (seconds) does not count them: the machine stood still, and not only the loop.
+        """
         now = self._clock.monotonic()
+        self._seen += late
         if self._alive:
             self._alive, self._told, self._seen = False, False, now
             self._loop.call_soon_threadsafe(self._sign)
@@ -90,6 +94,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
+            began = self._clock.monotonic()
             with self._changed:
                 self._sleeps = True  # before the look at `_cases`: whoever counts a case later finds it, and notifies
                 self._sleeps = not self._cases
@@ -99,6 +104,6 @@ class Watchdog:
                     return
                 self._sleeps = False
             try:
-                self.look()
+                self.look(max(0.0, self._clock.monotonic() - began - LOOK_SECONDS))
             except RuntimeError:  # the loop has been closed
                 return
