@@ -27,7 +27,7 @@ def test_a_kill_at_any_point_of_a_program_loses_and_repeats_nothing(durability: 
         figures = f"{report['lost']} lost, {report['duplicated']} duplicated"
         print(f"\n{durability}: {report['killed']} kills at about {report['points']} points: {figures}")
     assert (report["lost"], report["duplicated"], report["other_ends"]) == (0, 0, 0), report["at"]
-    assert report["killed"] >= kills_of(40)
+    assert report["killed"] >= kills_of(56)
     assert {"store.begin", "store.commit", "store.committed", "effect.call", "world.reached", "world.took"} <= set(report["labels"])
 
 
