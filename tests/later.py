@@ -1,12 +1,25 @@
-"""Let a long timeout pass at once, and only when the other side is where the test wants it: no slow machine comes too early or too late."""
+"""Let a long time pass at once, and only when the test wants it: no slow machine comes too early or too late."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from pointsman import SystemClock
+
 T = TypeVar("T")
 LOOK_SECONDS = 0.005
 LATER_SECONDS = 600.0  # the longest timeout that a test sets
+
+
+class Ahead(SystemClock):
+    """The machine's clock, so many seconds ahead: the time after a crash when the calls of the dead engine are over."""
+
+    def __init__(self, ahead_seconds: float) -> None:
+        super().__init__()
+        self._ahead_seconds = ahead_seconds
+
+    def wall(self) -> float:
+        return super().wall() + self._ahead_seconds
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
+from later import Ahead
 from pointsman import ABSENT, Clock, Context, Found, Idempotent, Reconcile, Retry, SystemClock
 from pointsman.functional import INJECTED, Checkpointer, Command, Paused, entrypoint, gather, pause, sleep, task
 from pointsman.testing.crash import CrashAt, in_child, recovers
@@ -21,7 +22,6 @@ from tiers import kills, points
 
 AGAIN = Retry(attempts_max=3, first_seconds=0)
 TIMEOUT_SECONDS = 600.0  # far beyond what a call takes on a machine that is busy or stands still
-LATER_SECONDS = 2 * TIMEOUT_SECONDS  # beyond the deadline of each call of the first life
 END = {"found": ["A", "B"], "receipts": ["paid 1", "paid 1"], "label": "sent", "said": "yes"}
 
 
@@ -44,13 +44,6 @@ class Shop:
 
 def look_for(*, ctx: Context = INJECTED, shop: Shop = INJECTED) -> Any:
     return Found("sent") if f"ship {ctx.key}" in shop.lines() else ABSENT
-
-
-class Later(SystemClock):
-    """The clock of those who live after a crash."""
-
-    def wall(self) -> float:
-        return super().wall() + LATER_SECONDS
 
 
 @task(retry=AGAIN, timeout_seconds=TIMEOUT_SECONDS)
@@ -105,7 +98,7 @@ def main() -> None:
         def killed(number: int) -> bool:
             folder = Path(tempfile.mkdtemp(dir=root))
             dead = in_child(lambda: live(folder, CrashAt(number), SystemClock())) == -signal.SIGKILL
-            recovered = recovers(lambda: live(folder, CrashAt(), Later(), seed=8))
+            recovered = recovers(lambda: live(folder, CrashAt(), Ahead(2 * TIMEOUT_SECONDS), seed=8))
             if not recovered or json.loads((folder / "end").read_text()) != END:
                 lost.append(number)
             calls = Counter((folder / "shop").read_text().splitlines())

@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
 from narrow_downstream import ask
 
-from pointsman import Engine, Limit, Process, Retry, State, Status, SystemClock, finish, otherwise, when
+from later import Ahead
+from pointsman import Engine, Limit, Process, Retry, State, Status, finish, otherwise, when
 from pointsman.kernel.limits import LimitChange, LimitChanged, LimitState, changed
 from pointsman.store.sqlite import open_sqlite
 
@@ -64,18 +67,10 @@ class ForgetsPermits:
         return answer
 
 
-class Later(SystemClock):
-    """The machine's clock, so many seconds ahead."""
-
-    def __init__(self, ahead_seconds: float) -> None:
-        super().__init__()
-        self.wall = lambda: time.time() + ahead_seconds
-
-
 async def work(database: Path, port: int, cases: int, kind: str, ahead_seconds: float) -> None:
     """Start the cases, all at once, and work them off."""
     store = ForgetsPermits(await open_sqlite(database, now=time.time())) if kind == "forgets permits" else None
-    settings: dict[str, Any] = {"store": store, "clock": Later(ahead_seconds)}
+    settings: dict[str, Any] = {"store": store, "clock": Ahead(ahead_seconds)}
     async with Engine.open(database, [questions(port)], **settings) as engine:
         await asyncio.gather(*(engine.start("questions", {"number": number}, key=str(number)) for number in range(cases)))
         await engine.idle()
