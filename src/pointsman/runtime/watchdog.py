@@ -56,7 +56,7 @@ class Watchdog:
     def look(self, late: float = 0.0) -> None:
         """Check the loop once, from another thread. Warn once if it has been blocked for `BLOCKED_SECONDS`.
 
-        A look that is `late` (seconds) does not count them: the machine stood still, and not only the loop.
+        The seconds by which the look is `late` do not count, because this thread stood still, too, and not only the loop.
         """
         now = self._clock.monotonic()
         self._seen += late

@@ -11,7 +11,7 @@ from itertools import count
 class CrashAt:
     """Failpoints that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
 
-    With `label`, only the failpoints of that label count: threads interleave, so the same line has another number in the next run.
+    With `label`, only the failpoints with that label count. Threads interleave, so without it the same line may have another number in the next run.
     SIGKILL runs no handler, flushes no buffer and runs no `finally` block.
     """
 
