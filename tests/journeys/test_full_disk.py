@@ -21,6 +21,7 @@ LIMITED = """
 import resource, sys
 from pointsman_desk.cli import main
 bytes_max = int(sys.argv.pop(1))
+sys.dont_write_bytecode = True  # Python would keep a file that was cut short, and fail to read it ever after
 resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
 main.main()
 """
